@@ -1,0 +1,1 @@
+"""What happens to a request, whoever asks and whatever runs it: no web, no SQL, no engine."""

@@ -1,0 +1,75 @@
+"""Names to models: what a client asked for, whether it may have it, and whether that can be done."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from antiphon.core.admission import Admission
+from antiphon.core.ports import Engine
+from antiphon.domain.chat import ChatRequest
+from antiphon.domain.errors import UnknownModel, Unsupported
+from antiphon.domain.models import Model, ModelName, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model with what runs it."""
+
+    model: Model
+    engines: Mapping[int, Engine]
+    """Version number to engine."""
+    admission: Admission
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One version of one model, ready to be asked."""
+
+    model: Model
+    version: Version
+    engine: Engine
+    admission: Admission
+
+    @property
+    def fingerprint(self) -> str:
+        """`system_fingerprint`: the version really used and its weights' digest."""
+        return f"fp_v{self.version.number}_{self.version.digest}"
+
+
+class Registry:
+    """Every model this server offers."""
+
+    def __init__(self, offers: Iterable[Offer]) -> None:
+        self._offers = {offer.model.id: offer for offer in offers}
+
+    def offers(self) -> tuple[Offer, ...]:
+        """Every offer, for start, stop and health."""
+        return tuple(self._offers.values())
+
+    def visible_to(self, account: str) -> list[Model]:
+        """The models an account may know of, in the order they were configured."""
+        return [offer.model for offer in self._offers.values() if offer.model.is_visible_to(account)]
+
+    def resolve(self, name: ModelName, account: str) -> Resolved:
+        """Find what a name means to an account.
+
+        Raises:
+            UnknownModel: there is no such model or version, or it is somebody else's: one answer for all.
+        """
+        offer = self._offers.get(f"{name.owner}/{name.name}")
+        version = offer.model.version(name.number) if offer and offer.model.is_visible_to(account) else None
+        if offer is None or version is None:
+            raise UnknownModel(f"The model '{name}' does not exist or you do not have access to it.", param="model")
+        return Resolved(offer.model, version, offer.engines[version.number], offer.admission)
+
+
+def fit(request: ChatRequest, resolved: Resolved) -> None:
+    """Refuse what this version cannot do, by name; nothing is ever ignored.
+
+    Raises:
+        Unsupported: naming the first field that cannot be honoured.
+    """
+    for asked in request.asked:
+        if asked.feature not in resolved.engine.features:
+            raise Unsupported(f"'{asked.feature}' is not supported by this model.", param=asked.param)
+    if request.sampling.n > resolved.model.slots:
+        raise Unsupported(f"'n' is at most {resolved.model.slots} for this model.", param="n", code="unsupported_value")

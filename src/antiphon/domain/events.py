@@ -1,0 +1,99 @@
+"""What an engine says while it answers: one stream that the reply, the record and the log all read.
+
+The grammar is `Accepted (TextDelta | ChoiceFinished)* Finished`. `Accepted` is the commit point: before it a refusal
+still gets its true status. Every choice finishes exactly once, and says nothing afterwards.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and how likely the model found it."""
+
+    token: str
+    """The token as text; bytes that are no text by themselves show as U+FFFD."""
+    bytes: bytes
+    logprob: float
+    """In nats, under the model's own distribution: before temperature, truncation, bias and penalties."""
+    top: tuple["TokenLogprob", ...] = ()
+    """The likeliest tokens at this place, likeliest first; their own `top` is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The engine has taken the request: it fits, and is being read."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """How many of the prompt's tokens did not have to be read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of one choice: whole characters, never any part of a stop string."""
+
+    choice: int
+    text: str
+    tokens: int
+    """How many tokens were generated for the choice since its last event."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One entry for each token that ends in this text, when log-probabilities were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceFinished:
+    """A choice has all its text."""
+
+    choice: int
+    reason: FinishReason
+    completion_tokens: int
+    """How many tokens were generated for it, its end-of-turn token included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Every choice has finished."""
+
+
+Event = Accepted | TextDelta | ChoiceFinished | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a call cost. Every counter is a whole number of tokens; the details are parts of the totals."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    prompt_audio_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together; the prompt counts once however many choices share it."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedChoice:
+    """One choice, whole or as far as it came."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...]
+    reason: FinishReason | None
+    """None while it is unfinished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer, whole or as far as it came."""
+
+    choices: tuple[CompletedChoice, ...]
+    usage: Usage

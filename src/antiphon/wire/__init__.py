@@ -1,0 +1,1 @@
+"""Formats on the wire, both ways: bytes to values, values to bytes."""
