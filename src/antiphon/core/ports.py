@@ -51,15 +51,12 @@ class Engine(Protocol):
     def state(self) -> EngineState:
         """How it is now; never blocks."""
 
-    async def open(self) -> None:
-        """Begin to run; return when the first request can be taken.
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """Run for the body: entering returns when the first request can be taken, leaving stops everything it runs.
 
-        Raises:
+        Raises (from entering):
             EngineFailed: with one line that says what is wrong, when it cannot run at all.
         """
-
-    async def close(self) -> None:
-        """Stop everything it runs, and leave no process behind."""
 
     def stream(self, work: Work) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Answer a call: entering sends it, iterating gives its events, leaving stops whatever still runs for it.

@@ -1,0 +1,149 @@
+"""The engine port: calls go to the child that runs now, and its messages come back as events."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+import anyio
+from anyio import CancelScope
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from antiphon.core.ports import EngineState, Work
+from antiphon.domain.chat import Message
+from antiphon.domain.errors import AntiphonError, ContextTooLong, EngineFailed, Unsupported
+from antiphon.domain.events import Accepted, ChoiceFinished, Event, Finished, TextDelta, TokenLogprob
+from antiphon.engines.llamacpp import protocol
+from antiphon.engines.llamacpp.child import Options
+from antiphon.engines.llamacpp.supervisor import Supervisor
+
+STOP_S = 1.0
+"""How long leaving a call waits for the child to say that nothing of it runs any more."""
+
+FEATURES: Mapping[str, str] = MappingProxyType(
+    {
+        "frequency_penalty": "frequency_penalty",
+        "logit_bias": "logit_bias",
+        "logprobs": "logprobs",
+        "max_completion_tokens": "max_tokens",
+        "n": "n",
+        "presence_penalty": "presence_penalty",
+        "seed": "seed",
+        "stop": "stop",
+        "temperature": "temperature",
+        "top_logprobs": "logprobs",
+        "top_p": "top_p",
+    }
+)
+"""A feature's name in a request, to the field of `protocol.Start` that carries it."""
+
+
+class LlamaCppEngine:
+    """One version of a model, run by llama.cpp in a child process."""
+
+    def __init__(self, options: Options) -> None:
+        self._supervisor = Supervisor(options)
+
+    @property
+    def features(self) -> Mapping[str, str]:
+        """What it can do."""
+        return FEATURES
+
+    @property
+    def state(self) -> EngineState:
+        """How the child is."""
+        return self._supervisor.state
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Run the child for the body, and start it again whenever it dies.
+
+        Raises:
+            EngineFailed: the first start did not work; the message says why, in one line.
+        """
+        async with self._supervisor.run():
+            yield
+
+    async def inspect(self) -> protocol.State:
+        """Ask the child what it is doing now.
+
+        Raises:
+            EngineUnavailable, EngineFailed: there is no child to ask.
+        """
+        child = await self._supervisor.child()
+        return await child.ask()
+
+    @asynccontextmanager
+    async def stream(self, work: Work) -> AsyncGenerator[AsyncIterator[Event]]:
+        """Answer a call; see core.ports.Engine."""
+        child = await self._supervisor.child()
+        call_id = work.prediction_id.bytes
+        messages = child.begin(call_id)
+        try:
+            await child.send(_start(work))
+            yield _events(messages)
+        finally:
+            with CancelScope(shield=True, deadline=anyio.current_time() + STOP_S):
+                await child.stop(call_id)
+            child.forget(call_id)
+            messages.close()
+
+
+def _start(work: Work) -> protocol.Start:
+    request, sampling = work.request, work.request.sampling
+    return protocol.Start(
+        id=work.prediction_id.bytes,
+        account=work.account,
+        turns=tuple(map(_turn, request.messages)),
+        n=sampling.n,
+        max_tokens=sampling.max_tokens,
+        stop=sampling.stop,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        frequency_penalty=sampling.frequency_penalty,
+        presence_penalty=sampling.presence_penalty,
+        logit_bias=dict(sampling.logit_bias),
+        seed=sampling.seed,
+        logprobs=sampling.top_logprobs if sampling.logprobs else -1,
+    )
+
+
+def _turn(message: Message) -> protocol.Turn:
+    calls = tuple((call.id, call.name, call.arguments) for call in message.tool_calls)
+    return protocol.Turn(message.role, message.text, message.name, calls, message.tool_call_id)
+
+
+async def _events(messages: MemoryObjectReceiveStream[protocol.FromChild]) -> AsyncIterator[Event]:
+    async for message in messages:
+        match message:
+            case protocol.Text():
+                entries = tuple(map(_logprob, message.logprobs))
+                yield TextDelta(message.choice, message.text, message.tokens, entries)
+            case protocol.ChoiceEnded():
+                yield ChoiceFinished(message.choice, "length" if message.reason == "length" else "stop", message.tokens)
+            case protocol.Accepted():
+                yield Accepted(message.prompt_tokens, message.cached_tokens)
+            case protocol.Ended(error=None):
+                yield Finished()
+                return
+            case protocol.Ended():
+                raise _refusal(message)
+            case protocol.Ready() | protocol.State():
+                pass  # about the child, not about a call
+    raise EngineFailed("The engine stopped while it was answering.")
+
+
+def _refusal(ended: protocol.Ended) -> AntiphonError:
+    match ended.error:
+        case "context":
+            return ContextTooLong(ended.message, param="messages")
+        case "template":
+            return Unsupported(ended.message, param="messages", code="unsupported_value")
+        case "bias":
+            return Unsupported(ended.message, param="logit_bias", code="unsupported_value")
+        case _:
+            return EngineFailed(ended.message or "The engine failed.")
+
+
+def _logprob(entry: protocol.Logprob) -> TokenLogprob:
+    token = entry.piece.decode("utf-8", "replace")
+    return TokenLogprob(token, entry.piece, entry.logprob, tuple(map(_logprob, entry.top)))

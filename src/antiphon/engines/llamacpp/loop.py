@@ -1,0 +1,283 @@
+"""The crank: take requests, build a batch, decode, draw, tell; then again. One thread owns everything here."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+
+import numpy as np
+
+from antiphon.core.writing import ChoiceWriter
+from antiphon.domain.events import TextDelta, TokenLogprob
+from antiphon.engines.llamacpp.binding import ABORTED, NO_SLOT
+from antiphon.engines.llamacpp.model import Context, Vocabulary
+from antiphon.engines.llamacpp.protocol import (
+    Accepted,
+    ChoiceEnded,
+    Ended,
+    FromChild,
+    Logprob,
+    State,
+    Text,
+)
+from antiphon.engines.llamacpp.request import Choice, Request
+from antiphon.engines.llamacpp.sample import Sampler, Scored
+from antiphon.engines.llamacpp.schedule import Chunk, Line, Lines, Pace, plan
+
+ABORT_TOKENS = 32
+"""A running batch of more tokens than this is aborted when its request is cancelled; a smaller one ends soon enough."""
+
+Tell = Callable[[Hashable, FromChild], None]
+"""Gives a message to the connection a request came by."""
+
+
+class DecodeFailed(Exception):
+    """llama.cpp failed in a way that leaves its memory unknown: the process must not go on."""
+
+
+class Loop:
+    """Runs requests on one context."""
+
+    def __init__(self, context: Context, vocabulary: Vocabulary, context_tokens: int, slots: int, tell: Tell) -> None:
+        self._context, self._vocabulary, self._tell = context, vocabulary, tell
+        self._context_tokens, self._slots = context_tokens, slots
+        self._lines = Lines(context.sizes.sequences)
+        self._pace = Pace(context.sizes.batch)
+        self._waiting: deque[Request] = deque()
+        self._requests: dict[bytes, Request] = {}
+        self._choices: dict[int, list[Choice]] = {}
+        """The choices a line will feed once it is read: all of a request's for its first line, one each later."""
+        self._batch: frozenset[bytes] = frozenset()
+        """The requests in the batch that is being decoded, when it is large enough to be worth aborting."""
+        self._read = self._generated = self._steps = 0
+
+    # -- from outside; `cancel` and `state` may be called by any thread
+
+    def add(self, request: Request) -> None:
+        """Take a request."""
+        self._requests[request.start.id] = request
+        self._waiting.append(request)
+
+    def cancel(self, request_id: bytes) -> bool:
+        """Mark a request to be stopped, and break off the batch that is reading it; False when it is not here."""
+        request = self._requests.get(request_id)
+        if request is None:
+            return False
+        request.is_cancelled = True
+        if request_id in self._batch:
+            self._context.abort()
+        return True
+
+    @property
+    def state(self) -> State:
+        """Counts of what is going on."""
+        live = list(self._lines.live.values())
+        return State(
+            requests=len(self._requests),
+            reading=sum(line.unread > 1 for line in live),
+            decoding=sum(line.unread <= 1 for line in live),
+            remembered=len(self._lines.remembered),
+            read_tokens=self._read,
+            generated_tokens=self._generated,
+            steps=self._steps,
+        )
+
+    # -- the crank
+
+    def step(self) -> bool:
+        """Do one round; False when there was nothing to do.
+
+        Raises:
+            DecodeFailed: llama.cpp failed.
+        """
+        self._sweep()
+        self._begin()
+        chunks = plan(self._lines.live.values(), self._pace)
+        if not chunks:
+            return False
+        self._steps += 1
+        if self._decode(chunks):
+            self._advance(chunks)
+        return True
+
+    def _sweep(self) -> None:
+        """End what was cancelled."""
+        for request in [request for request in self._requests.values() if request.is_cancelled]:
+            if request in self._waiting:
+                self._waiting.remove(request)
+            for choice in request.choices:
+                self._close(choice)
+            self._end(request)
+
+    def _begin(self) -> None:
+        """Start waiting requests, in order, while there are slots and sequence ids for all their choices."""
+        while self._waiting:
+            request = self._waiting[0]
+            running = sum(len(choices) for choices in self._choices.values())
+            if running + request.start.n > self._slots:
+                return
+            line = self._open(request)
+            if line is None:
+                return
+            self._waiting.popleft()
+            start = request.start
+            request.choices = [
+                Choice(request, line, Sampler(start, index), ChoiceWriter(index, start.stop))
+                for index in range(start.n)
+            ]
+            self._choices[line.id] = list(request.choices)
+            self._tell(request.connection, Accepted(start.id, len(request.prompt), line.read))
+
+    def _open(self, request: Request) -> Line | None:
+        """Open the line that reads a request's prompt, beginning with what another line has read of it already."""
+        account = request.start.account
+        line = self._new_line(account, list(request.prompt))
+        if line is None:
+            return None
+        source, length = self._lines.best_prefix(account, request.prompt)
+        if source is not None and self._context.is_rewindable:
+            self._context.share(source.id, line.id, length)
+            self._lines.touch(source)
+            line.read = length
+        return line
+
+    def _new_line(self, account: str, tokens: list[int]) -> Line | None:
+        line = self._lines.open(account, tokens)
+        while line is None and (dropped := self._lines.forget_oldest()):
+            self._context.forget(dropped.id)
+            line = self._lines.open(account, tokens)
+        return line
+
+    def _decode(self, chunks: list[Chunk]) -> bool:
+        """Run a batch; False when it did not run and everything is as it was before, but for the room made for it."""
+        count = self._fill(chunks)
+        if count > ABORT_TOKENS:
+            owners = [choice.request for chunk in chunks for choice in self._choices[chunk.line.id]]
+            self._batch = frozenset(request.start.id for request in owners)
+            # A cancel that came before this line did not see the batch; its mark is seen here instead.
+            if any(request.is_cancelled for request in owners):
+                self._batch = frozenset()
+                return False
+        begun = time.perf_counter()
+        verdict = self._context.decode(count)
+        self._batch = frozenset()
+        if verdict == 0:
+            reading = sum(chunk.count for chunk in chunks if chunk.count > 1)
+            if reading:
+                self._pace.learn(count, time.perf_counter() - begun)
+            return True
+        if verdict == ABORTED:
+            for chunk in chunks:
+                self._cut(chunk.line, chunk.line.read)
+        elif verdict == NO_SLOT:
+            self._make_room()
+        else:
+            raise DecodeFailed(f"llama_decode answered {verdict}")
+        return False
+
+    def _fill(self, chunks: list[Chunk]) -> int:
+        context, at = self._context, 0
+        for chunk in chunks:
+            line, end = chunk.line, at + chunk.count
+            context.tokens[at:end] = line.tokens[line.read : line.read + chunk.count]
+            context.positions[at:end] = np.arange(line.read, line.read + chunk.count)
+            context.sequences[at:end] = line.id
+            context.outputs[at:end] = 0
+            context.outputs[end - 1] = chunk.is_last
+            at = end
+        return at
+
+    def _cut(self, line: Line, length: int) -> None:
+        """Cut a line's memory back to a length; to nothing where this kind of memory cannot go back."""
+        if not self._context.forget(line.id, length):
+            self._context.forget(line.id)
+            length = 0
+        line.read = length
+
+    def _make_room(self) -> None:
+        """Free memory: forget what is only remembered, then what came last; that is read again when its turn comes."""
+        if dropped := self._lines.forget_oldest():
+            self._context.forget(dropped.id)
+        elif line := self._lines.youngest():
+            self._cut(line, 0)
+        else:
+            raise DecodeFailed("one sequence does not fit the context's memory")
+
+    def _advance(self, chunks: list[Chunk]) -> None:
+        """Note what was read, and draw the next token of every line that is read to its end."""
+        at = 0
+        for chunk in chunks:
+            at += chunk.count
+            was_last = chunk.is_last
+            chunk.line.read += chunk.count
+            self._read += chunk.count
+            if was_last:
+                choices = self._fan_out(chunk.line)
+                logits = self._context.logits(at - 1)
+                for choice in choices:
+                    self._draw(choice, *choice.sampler.draw(logits))
+
+    def _fan_out(self, line: Line) -> list[Choice]:
+        """Give the choices a line feeds; where it feeds several, all but the first get lines that share its tokens."""
+        first, *others = self._choices[line.id]
+        self._choices[line.id] = [first]
+        for choice in others:
+            own = self._new_line(line.account, list(line.tokens))
+            if own is None:
+                raise DecodeFailed("no sequence id is free for a choice that was promised one")
+            self._context.share(line.id, own.id, line.read)
+            own.read = line.read
+            choice.line = own
+            self._choices[own.id] = [choice]
+        return [first, *others]
+
+    def _draw(self, choice: Choice, token: int, scored: Scored | None) -> None:
+        self._generated += 1
+        choice.line.tokens.append(token)
+        if token in self._vocabulary.ends:
+            choice.writer.count()
+            self._finish(choice, "stop")
+            return
+        delta, stopped = choice.writer.add(self._vocabulary.pieces[token], self._entry(scored) if scored else None)
+        self._write(choice, delta)
+        if stopped:
+            self._finish(choice, "stop")
+        elif choice.writer.tokens == choice.request.start.max_tokens or len(choice.line.tokens) >= self._context_tokens:
+            self._finish(choice, "length")
+
+    def _finish(self, choice: Choice, reason: str) -> None:
+        request = choice.request
+        self._write(choice, choice.writer.finish())
+        ended = ChoiceEnded(request.start.id, choice.writer.choice, reason, choice.writer.tokens)
+        self._tell(request.connection, ended)
+        self._close(choice)
+        request.choices.remove(choice)
+        if not request.choices:
+            self._end(request)
+
+    def _close(self, choice: Choice) -> None:
+        """End a choice's line, once: before they fan out, all of a request's choices have the same one."""
+        if self._choices.pop(choice.line.id, None) is not None:
+            for dropped in self._lines.close(choice.line):
+                self._context.forget(dropped.id)
+
+    def _end(self, request: Request) -> None:
+        del self._requests[request.start.id]
+        self._tell(request.connection, Ended(request.start.id))
+
+    def _write(self, choice: Choice, delta: TextDelta | None) -> None:
+        if delta is not None:
+            entries = tuple(_told(entry) for entry in delta.logprobs)
+            text = Text(choice.request.start.id, delta.choice, delta.text, delta.tokens, entries)
+            self._tell(choice.request.connection, text)
+
+    def _entry(self, scored: Scored) -> TokenLogprob:
+        top = tuple(self._scored(token, logprob) for token, logprob in scored.top)
+        return self._scored(scored.token, scored.logprob, top)
+
+    def _scored(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+        piece = self._vocabulary.pieces[token]
+        return TokenLogprob(piece.decode("utf-8", "replace"), piece, logprob, top)
+
+
+def _told(entry: TokenLogprob) -> Logprob:
+    return Logprob(entry.bytes, entry.logprob, tuple(map(_told, entry.top)))

@@ -1,0 +1,166 @@
+"""What the server and its engine child say to each other: msgpack messages behind a 4-byte length, on a unix socket.
+
+The child tells one `Said` a step and connection, with everything that step produced for it.
+"""
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+LENGTH = struct.Struct(">I")
+FRAME_BYTES = 64 * 1024 * 1024
+"""The largest frame either side reads."""
+
+
+class Turn(msgspec.Struct, array_like=True, frozen=True):
+    """One message of the conversation."""
+
+    role: str
+    text: str
+    name: str | None = None
+    calls: tuple[tuple[str | None, str, str], ...] = ()
+    """Earlier tool calls: id, name, arguments."""
+    call_id: str | None = None
+
+
+class Start(msgspec.Struct, tag="start", frozen=True):
+    """Begin a request."""
+
+    id: bytes
+    """The prediction's 16 bytes."""
+    account: str
+    turns: tuple[Turn, ...]
+    n: int
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    temperature: float
+    top_p: float
+    frequency_penalty: float
+    presence_penalty: float
+    logit_bias: dict[int, float]
+    seed: int | None
+    logprobs: int
+    """How many alternatives with each token; -1 when no log-probabilities are wanted at all."""
+
+
+class Cancel(msgspec.Struct, tag="cancel", frozen=True):
+    """Stop a request; answered by Ended once nothing of it runs any more."""
+
+    id: bytes
+
+
+class Ask(msgspec.Struct, tag="ask", frozen=True):
+    """Ask how the engine is; answered by State."""
+
+
+class Logprob(msgspec.Struct, array_like=True, frozen=True):
+    """A token with its log-probability and its likeliest alternatives."""
+
+    piece: bytes
+    logprob: float
+    top: tuple["Logprob", ...] = ()
+
+
+class Accepted(msgspec.Struct, tag="accepted", frozen=True):
+    """A request fits and its reading has begun."""
+
+    id: bytes
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Text(msgspec.Struct, tag="text", frozen=True):
+    """More text of one choice."""
+
+    id: bytes
+    choice: int
+    text: str
+    tokens: int
+    logprobs: tuple[Logprob, ...] = ()
+
+
+class ChoiceEnded(msgspec.Struct, tag="choice", frozen=True):
+    """One choice has all its text."""
+
+    id: bytes
+    choice: int
+    reason: str
+    tokens: int
+
+
+class Ended(msgspec.Struct, tag="ended", frozen=True):
+    """Nothing of a request runs any more: it finished, was cancelled or was refused."""
+
+    id: bytes
+    error: str | None = None
+    """None, or which error: "context", "template", "bias", "failed"."""
+    message: str = ""
+
+
+class Ready(msgspec.Struct, tag="ready", frozen=True):
+    """The first thing the child says to each connection."""
+
+    context_tokens: int
+    vocabulary: int
+    pid: int
+
+
+class State(msgspec.Struct, tag="state", frozen=True):
+    """The engine's own state, for health answers and tests."""
+
+    requests: int
+    """Requests not yet ended, waiting ones included."""
+    reading: int
+    """Sequences whose prompt is being read."""
+    decoding: int
+    """Sequences that generate."""
+    remembered: int
+    """Sequences kept for their prefix only."""
+    read_tokens: int
+    """Tokens read since the start."""
+    generated_tokens: int
+    steps: int
+
+
+ToChild = Start | Cancel | Ask
+FromChild = Accepted | Text | ChoiceEnded | Ended | Ready | State
+
+
+class Said(msgspec.Struct, array_like=True, frozen=True):
+    """One frame from the child."""
+
+    messages: list[FromChild]
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def frame(message: ToChild | Said) -> bytes:
+    """Give a message as bytes for the socket."""
+    body = _encoder.encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
+class Frames:
+    """Bytes as they arrive, to the bodies of whole frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes; give every frame body they complete.
+
+        Raises:
+            ValueError: a frame is longer than FRAME_BYTES: the other side is not ours.
+        """
+        self._buffer += data
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
+            if length > FRAME_BYTES:
+                raise ValueError(f"a frame of {length} bytes")
+            end = LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            yield bytes(self._buffer[LENGTH.size : end])
+            del self._buffer[:end]

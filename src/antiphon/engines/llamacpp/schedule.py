@@ -1,0 +1,182 @@
+"""What goes into the next batch, and which sequences to keep, share or drop. Decides only: nothing here computes.
+
+A sequence is a list of tokens of which the first `read` are in the context's memory. Reading a prompt, decoding and
+catching up after an eviction are one thing: some tokens are not read yet.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+SMALLEST_CHUNK = 16
+"""Tokens of a prompt that every step reads at least, however slow the machine: reading must end some day."""
+
+
+@dataclass(eq=False, slots=True)
+class Line:
+    """One sequence in the context's memory."""
+
+    id: int
+    """Its sequence id there."""
+    account: str
+    tokens: list[int]
+    read: int = 0
+    arrival: int = 0
+    """Its place in the order of arrival, or of last use once it is only remembered."""
+
+    @property
+    def unread(self) -> int:
+        """How many of its tokens are not in the memory yet."""
+        return len(self.tokens) - self.read
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some tokens of one line, for the next batch."""
+
+    line: Line
+    count: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the line has nothing left to read after this: its logits are wanted."""
+        return self.count == self.line.unread
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many prompt tokens a step may read beside decoding, so that no stream waits long for its next token.
+
+    Learned from the steps themselves, since machines and models differ a hundredfold.
+    """
+
+    batch: int
+    """The most tokens in a batch."""
+    target_s: float = 0.12
+    """How long a step beside decoding should last."""
+    token_s: float = field(default=0.004)
+    """What one prompt token costs, as a moving average."""
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """Take the cost of a step that read a chunk of a prompt."""
+        self.token_s += 0.3 * (seconds / tokens - self.token_s)
+
+    def room(self, *, decoding: bool) -> int:
+        """Give the number of prompt tokens the next step may read; all there is room for when nobody waits."""
+        if not decoding:
+            return self.batch
+        return max(SMALLEST_CHUNK, min(self.batch, int(self.target_s / self.token_s)))
+
+
+def plan(lines: Iterable[Line], pace: Pace) -> list[Chunk]:
+    """Choose the next batch: a token for every line that decodes, and as much of the prompts as the pace allows.
+
+    Half of the room for prompts goes to whoever came first, the other half to the shortest, so that a short prompt is
+    not stuck behind a long one and a long one is not starved by short ones.
+    """
+    waiting = [line for line in lines if line.unread]
+    decoding = [line for line in waiting if line.unread == 1]
+    chunks = [Chunk(line, 1) for line in decoding[: pace.batch]]
+    reading = sorted((line for line in waiting if line.unread > 1), key=lambda line: line.arrival)
+    if not reading:
+        return chunks
+    room = min(pace.room(decoding=bool(decoding)), pace.batch - len(chunks))
+    counts = dict.fromkeys(map(id, reading), 0)
+    first, *others = reading
+    shares = [(first, room if not others else room // 2)]
+    shares += [(line, room) for line in sorted(others, key=lambda line: line.unread)] + [(first, room)]
+    for line, share in shares:
+        taken = min(share, room, line.unread - counts[id(line)])
+        counts[id(line)] += taken
+        room -= taken
+    return chunks + [Chunk(line, counts[id(line)]) for line in reading if counts[id(line)]]
+
+
+def common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the beginning two token lists share; by halving, so that the comparing is done in C."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+class Lines:
+    """Every sequence of the memory: those that run, and those remembered for the prefix they hold."""
+
+    def __init__(self, ids: int) -> None:
+        self.live: dict[int, Line] = {}
+        self.remembered: dict[int, Line] = {}
+        self._free = list(range(ids - 1, -1, -1))
+        self._clock = 0
+
+    def _tick(self) -> int:
+        self._clock += 1
+        return self._clock
+
+    def best_prefix(self, account: str, tokens: Sequence[int]) -> tuple[Line | None, int]:
+        """Find the line of this account that has read most of a prompt's beginning; and how much.
+
+        The last token is always left to read, for its logits.
+        """
+        found, length = None, 0
+        for line in (*self.live.values(), *self.remembered.values()):
+            if line.account == account and line.read > length:
+                shared = min(common(line.tokens[: line.read], tokens), len(tokens) - 1)
+                if shared > length:
+                    found, length = line, shared
+        return found, length
+
+    def open(self, account: str, tokens: list[int]) -> Line | None:
+        """Begin a line; None when no sequence id is free (forget a remembered one, or wait)."""
+        if not self._free:
+            return None
+        line = Line(self._free.pop(), account, tokens, arrival=self._tick())
+        self.live[line.id] = line
+        return line
+
+    def close(self, line: Line) -> list[Line]:
+        """End a line: it is remembered for what it has read. Give the lines this makes useless, already dropped."""
+        del self.live[line.id]
+        line.tokens = line.tokens[: line.read]
+        covered = [
+            other
+            for other in self.remembered.values()
+            if other.account == line.account and common(other.tokens, line.tokens) == len(other.tokens)
+        ]
+        for other in covered:
+            self._drop(other)
+        line.arrival = self._tick()
+        self.remembered[line.id] = line
+        if not line.tokens or any(
+            common(line.tokens, other.tokens) == len(line.tokens)
+            for other in self.remembered.values()
+            if other.account == line.account and other is not line
+        ):
+            self._drop(line)
+            covered.append(line)
+        return covered
+
+    def touch(self, line: Line) -> None:
+        """Note that a line's prefix was used."""
+        if line.id in self.remembered:
+            line.arrival = self._tick()
+
+    def forget_oldest(self) -> Line | None:
+        """Drop the remembered line that was used longest ago; None when nothing is remembered."""
+        if not self.remembered:
+            return None
+        oldest = min(self.remembered.values(), key=lambda line: line.arrival)
+        self._drop(oldest)
+        return oldest
+
+    def youngest(self) -> Line | None:
+        """The live line that came last and holds memory: the one to take it from; None when only one is left."""
+        holding = [line for line in self.live.values() if line.read]
+        return max(holding, key=lambda line: line.arrival) if len(holding) > 1 else None
+
+    def _drop(self, line: Line) -> None:
+        del self.remembered[line.id]
+        self._free.append(line.id)

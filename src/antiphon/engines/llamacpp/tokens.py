@@ -1,0 +1,79 @@
+"""Messages to token ids: the template's text, with nothing a client wrote read as a control token."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from antiphon.engines.llamacpp.model import Vocabulary
+from antiphon.engines.llamacpp.protocol import Turn
+from antiphon.engines.llamacpp.template import ChatTemplate, Guard
+
+
+class PromptTooLong(Exception):
+    """The prompt cannot fit, whatever its tokens are."""
+
+
+class Prompter:
+    """Makes prompts for one model. Safe to use from several threads."""
+
+    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate, context_tokens: int) -> None:
+        self._vocabulary, self._template = vocabulary, template
+        # No token is longer than the longest piece, so this many bytes are too many without counting tokens.
+        self._bytes = context_tokens * vocabulary.longest_piece
+
+    def prompt(self, turns: Sequence[Turn]) -> list[int]:
+        """Give the prompt's tokens.
+
+        Raises:
+            PromptTooLong: the text is hopelessly long; a prompt of any length that comes back must still be counted.
+            TemplateRefused: the model's template refuses these messages.
+        """
+        if sum(len(turn.text.encode()) for turn in turns) > self._bytes:
+            raise PromptTooLong
+        guard = Guard(self._vocabulary.control)
+        rendered = self._template.render([self._message(turn, guard) for turn in turns])
+        tokens: list[int] = []
+        for text, control in guard.pieces(rendered):
+            if text:
+                tokens += self._vocabulary.tokenize(text, control=control)
+        bos = self._vocabulary.bos
+        if self._vocabulary.adds_bos and bos is not None and tokens[:1] != [bos]:
+            tokens.insert(0, bos)
+        return tokens
+
+    def _message(self, turn: Turn, guard: Guard) -> dict[str, Any]:
+        """Give a turn as templates know them; what this template never mentions is written into the text instead."""
+        content = guard.hide(turn.text)
+        message: dict[str, Any] = {"role": self._role(turn.role)}
+        if turn.name and turn.role != "function" and not self._template.mentions(".name"):
+            content = f"{turn.name}: {content}"
+        elif turn.name:
+            message["name"] = turn.name
+        if turn.calls:
+            calls = [_call(guard, *call) for call in turn.calls]
+            if self._template.mentions("tool_calls"):
+                message["tool_calls"] = calls
+            else:
+                content = "\n".join(filter(None, [content, *map(_written, calls)]))
+        if turn.call_id:
+            message["tool_call_id"] = guard.hide(turn.call_id)
+        return message | {"content": content}
+
+    def _role(self, role: str) -> str:
+        if role == "developer" and not self._template.mentions("developer"):
+            return "system"
+        return "tool" if role == "function" else role
+
+
+def _call(guard: Guard, call_id: str | None, name: str, arguments: str) -> dict[str, Any]:
+    """A tool call as templates know it: arguments as an object if they are one, since most write them with tojson."""
+    try:
+        parsed = json.loads(guard.hide(arguments))
+    except ValueError:
+        parsed = None
+    function = {"name": guard.hide(name), "arguments": parsed if isinstance(parsed, dict) else guard.hide(arguments)}
+    return {"id": guard.hide(call_id or ""), "type": "function", "function": function}
+
+
+def _written(call: dict[str, Any]) -> str:
+    return f"<tool_call>\n{json.dumps(call['function'], ensure_ascii=False)}\n</tool_call>"

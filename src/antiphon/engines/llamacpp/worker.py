@@ -1,0 +1,311 @@
+"""The engine child: everything that touches native code, alone in a process that may die without taking others along.
+
+Run as `python -m antiphon.engines.llamacpp.worker '<options as JSON>'`. It listens on a unix socket in a directory that
+only its user may enter, says `ready` on stdout, logs to stderr, and dies with its parent: by the kernel's parent-death
+signal where there is one, and by its standard input closing everywhere.
+"""
+
+import ctypes
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from antiphon.engines.llamacpp.binding import LibraryUnfit, ModelUnfit, library_path, load
+from antiphon.engines.llamacpp.loop import Loop
+from antiphon.engines.llamacpp.model import Sizes, Weights
+from antiphon.engines.llamacpp.protocol import (
+    Ask,
+    Cancel,
+    Ended,
+    Frames,
+    FromChild,
+    Ready,
+    Said,
+    Start,
+    ToChild,
+    frame,
+)
+from antiphon.engines.llamacpp.request import Request
+from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
+from antiphon.engines.llamacpp.tokens import Prompter, PromptTooLong
+
+UNSENT_BYTES = 64 * 1024 * 1024
+"""How much a server may leave unread before its connection is dropped."""
+UNSENT_S = 0.1
+"""How soon an idle worker tries again to send what a full socket did not take."""
+_PR_SET_PDEATHSIG = 1
+_WARNING = 3
+
+
+class ChildOptions(msgspec.Struct, frozen=True):
+    """How a child runs; every size is in tokens."""
+
+    weights: str
+    socket: str
+    parent: int
+    slots: int
+    threads: int
+    batch_tokens: int
+    context_tokens: int | None = None
+    kv_tokens: int | None = None
+
+
+class Connection:
+    """One server process that uses this engine."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
+        self.frames = Frames()
+        self.unsent = bytearray()
+        self.said: list[FromChild] = []
+        """What the current step has for it."""
+        self.requests: set[bytes] = set()
+
+    def flush(self) -> None:
+        """Send what has gathered, as far as the socket takes it.
+
+        Raises:
+            OSError: the server is gone, or has stopped reading.
+        """
+        if self.said:
+            self.unsent += frame(Said(self.said))
+            self.said = []
+        while self.unsent:
+            try:
+                sent = self.link.send(self.unsent)
+            except BlockingIOError:
+                break
+            del self.unsent[:sent]
+        if len(self.unsent) > UNSENT_BYTES:
+            raise OSError("the server does not read")
+
+
+Item = Request | Connection | tuple[Connection, FromChild | Cancel]
+"""From the other threads to the loop's: a prompt made, a connection lost, something to tell or to cancel."""
+
+
+class Worker:
+    """The child's two kinds of thread: the loop's own, and those that listen and make prompts."""
+
+    def __init__(self, options: ChildOptions) -> None:
+        """Load everything and check it.
+
+        Raises:
+            LibraryUnfit, ModelUnfit, TemplateRefused: with one line that says what is wrong.
+        """
+        library = load(library_path(), _log)
+        weights = Weights(library, Path(options.weights))
+        context_tokens = min(options.context_tokens or weights.trained_context, weights.trained_context)
+        cells = max(options.kv_tokens or 2 * context_tokens, context_tokens)
+        sequences = 2 * options.slots
+        context = weights.context(Sizes(cells, options.batch_tokens, sequences, sequences, options.threads))
+        vocabulary = weights.vocabulary
+        context.check(vocabulary.tokenize("The quick brown fox jumps over the lazy dog.", control=False))
+        names = {"bos": vocabulary.text(vocabulary.bos), "eos": vocabulary.text(vocabulary.eos)}
+        template = ChatTemplate(weights.chat_template(), **names)
+        self._vocabulary, self._slots, self._context_tokens = vocabulary, options.slots, context_tokens
+        self._prompter = Prompter(vocabulary, template, context_tokens)
+        self._prompts = ThreadPoolExecutor(1, "prompts")
+        self._loop = Loop(context, vocabulary, context_tokens, options.slots, self._tell)
+        self._ready = Ready(context_tokens, vocabulary.size, os.getpid())
+        self._inbox: deque[Item] = deque()
+        self._awake = threading.Event()
+        self._connections: set[Connection] = set()
+
+    def listen(self, path: str) -> None:
+        """Take connections on a unix socket, from a thread of its own."""
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.bind(path)
+        server.listen()
+        threading.Thread(target=self._read, args=(server,), name="read", daemon=True).start()
+
+    def run(self) -> None:
+        """Turn the crank for ever; whatever comes out of it ends the process."""
+        while True:
+            self._take()
+            busy = self._loop.step()
+            self._flush()
+            if not busy and not self._inbox:
+                has_unsent = any(connection.unsent for connection in self._connections)
+                self._awake.wait(UNSENT_S if has_unsent else None)
+                self._awake.clear()
+
+    # -- the loop's thread
+
+    def _take(self) -> None:
+        while self._inbox:
+            item = self._inbox.popleft()
+            match item:
+                case Request():
+                    if item.connection in self._connections:
+                        self._loop.add(item)
+                case Connection():
+                    self._lose(item)
+                case connection, Cancel(id=request_id):
+                    if not self._loop.cancel(request_id):
+                        self._tell(connection, Ended(request_id))
+                case connection, message:
+                    self._tell(connection, message)
+
+    def _tell(self, connection: Hashable, message: FromChild) -> None:
+        if isinstance(connection, Connection):
+            if isinstance(message, Ready):
+                self._connections.add(connection)
+            if isinstance(message, Ended):
+                connection.requests.discard(message.id)
+            connection.said.append(message)
+
+    def _flush(self) -> None:
+        for connection in list(self._connections):
+            try:
+                connection.flush()
+            except OSError:
+                self._lose(connection)
+
+    def _lose(self, connection: Connection) -> None:
+        """Stop everything a server that is gone had asked for."""
+        self._connections.discard(connection)
+        for request_id in list(connection.requests):
+            self._loop.cancel(request_id)
+
+    # -- the reading thread
+
+    def _read(self, server: socket.socket) -> None:
+        selector = selectors.DefaultSelector()
+        selector.register(server, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is server:
+                    link, _ = server.accept()
+                    link.settimeout(0)
+                    selector.register(link, selectors.EVENT_READ, connection := Connection(link))
+                    self._post((connection, self._ready))
+                elif not self._receive(key.data):
+                    selector.unregister(key.fileobj)
+                    self._post(key.data)
+
+    def _receive(self, connection: Connection) -> bool:
+        """Take what a server says; False when it is gone or is no server of ours."""
+        try:
+            data = connection.link.recv(1 << 20)
+            for body in connection.frames.feed(data):
+                self._handle(connection, _decoder.decode(body))
+        except (OSError, ValueError, msgspec.MsgspecError):
+            return False
+        return bool(data)
+
+    def _handle(self, connection: Connection, message: ToChild) -> None:
+        match message:
+            case Start():
+                connection.requests.add(message.id)
+                self._prompts.submit(self._prepare, connection, message)
+            case Cancel():
+                if not self._loop.cancel(message.id):
+                    # Its prompt is still being made: that is one thread, so this comes out behind it.
+                    self._prompts.submit(self._post, (connection, message))
+            case Ask():
+                self._post((connection, self._loop.state))
+        self._awake.set()
+
+    def _post(self, item: Item) -> None:
+        self._inbox.append(item)
+        self._awake.set()
+
+    # -- the prompt thread
+
+    def _prepare(self, connection: Connection, start: Start) -> None:
+        """Make a request's prompt, and hand it to the loop or say why not."""
+        try:
+            prompt = self._prompter.prompt(start.turns)
+        except PromptTooLong:
+            self._post((connection, self._too_long(start, None)))
+            return
+        except TemplateRefused as refused:
+            self._post((connection, Ended(start.id, "template", str(refused)[:300])))
+            return
+        except Exception as error:  # noqa: BLE001 - a prompt thread that dies would leave every later request waiting
+            _log(_WARNING + 1, f"a prompt could not be made: {type(error).__name__}")
+            self._post((connection, Ended(start.id, "failed", "The prompt could not be made.")))
+            return
+        if len(prompt) >= self._context_tokens:
+            self._post((connection, self._too_long(start, len(prompt))))
+        elif any(not 0 <= token < self._vocabulary.size for token in start.logit_bias):
+            message = f"Token ids of this model are 0 to {self._vocabulary.size - 1}."
+            self._post((connection, Ended(start.id, "bias", message)))
+        else:
+            self._post(Request(connection, start, prompt))
+
+    def _too_long(self, start: Start, tokens: int | None) -> Ended:
+        most = f"This model's maximum context length is {self._context_tokens} tokens"
+        asked = f"your messages have {tokens}" if tokens else "your messages have many more"
+        return Ended(start.id, "context", f"{most}; {asked}. Please shorten them.")
+
+
+_decoder = msgspec.msgpack.Decoder(ToChild)
+_EXPECTED = (
+    "n_ctx_seq (",  # one sequence could fill the pool meant for many; ours are kept to the model's context
+    "failed with error 1",  # the next four tell of a batch that we broke off
+    "compute status: 1",
+    "removing memory module entries",
+    "ret = 2",
+    "failed to find a memory slot",  # a full pool: the loop makes room
+    "ret = 1",
+)
+"""Warnings of the library about what we do on purpose."""
+
+
+def _log(level: int, line: str) -> None:
+    """Pass on what matters of the library's log, one line each."""
+    if level >= _WARNING and line.strip(" .\n") and not any(words in line for words in _EXPECTED):
+        sys.stderr.write(line.rstrip("\n") + "\n")
+        sys.stderr.flush()
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its parent ends, however that ends."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def main() -> None:
+    """Run the child until its parent is gone."""
+    options = msgspec.json.decode(sys.argv[1], type=ChildOptions)
+    _die_with(options.parent)
+    # The terminal sends Ctrl-C to the whole group; the server decides when its engines end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        worker = Worker(options)
+        worker.listen(options.socket)
+    except (LibraryUnfit, ModelUnfit, TemplateRefused, OSError) as error:
+        sys.stdout.write(f"failed {error}\n")
+        sys.exit(1)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    try:
+        worker.run()
+    except BaseException:  # noqa: BLE001 - whatever it was, the memory's state is unknown: end, and be started again
+        _log(_WARNING + 1, traceback.format_exc())
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
