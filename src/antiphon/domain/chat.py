@@ -60,7 +60,7 @@ class ChatRequest:
     """Every field asked for with something other than its neutral value, and every content part that is not text."""
     stream: bool = False
     include_usage: bool = False
-    include_obfuscation: bool = True
+    include_obfuscation: bool = False
     service_tier: str | None = None
     user: str | None = None
     safety_identifier: str | None = None

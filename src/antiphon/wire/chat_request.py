@@ -1,0 +1,192 @@
+"""A request body to a ChatRequest: everything checked, everything asked for named."""
+
+import json
+from collections.abc import Iterator, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from antiphon.domain.chat import Asked, ChatRequest, Message, ToolCall
+from antiphon.domain.errors import BodyTooLarge, FieldFault, InvalidRequest
+from antiphon.domain.models import ModelName
+from antiphon.domain.sampling import Sampling
+from antiphon.wire import chat_schema as schema
+from antiphon.wire.chat_rules import broken_rules
+from antiphon.wire.faults import faults
+from antiphon.wire.json_in import Limits, read_json, refuse
+
+MOST_IGNORED = 20
+_IGNORED_CHARS = 64
+
+_NEUTRAL = MappingProxyType(
+    {
+        "frequency_penalty": 0,
+        "function_call": "none",
+        "logit_bias": {},
+        "logprobs": False,
+        "modalities": ["text"],
+        "n": 1,
+        "parallel_tool_calls": False,
+        "presence_penalty": 0,
+        "store": False,
+        "temperature": 1,
+        "tool_choice": "none",
+        "top_logprobs": 0,
+        "top_p": 1,
+        "verbosity": "medium",
+    }
+)
+"""Values that ask for nothing, so that clients which send every knob still work everywhere."""
+
+_FEATURES = frozenset(_NEUTRAL) | {
+    "audio",
+    "functions",
+    "max_completion_tokens",
+    "prediction",
+    "reasoning_effort",
+    "response_format",
+    "seed",
+    "stop",
+    "tools",
+}
+"""Fields that an engine must be able to honour. The others are the server's own business."""
+
+
+def read_chat(body: bytes, limits: Limits) -> ChatRequest:
+    """Read and check a request body.
+
+    Raises:
+        BodyTooLarge: more bytes than the limits allow, in all or beside inline media.
+        InvalidRequest: with every finding, each naming its field.
+    """
+    tree = read_json(body, limits)
+    if not isinstance(tree, dict):
+        refuse("The request body should be a JSON object.", "model_type", "invalid_type")
+    asked = {name: value for name, value in tree.items() if value is not None}
+    try:
+        chat = schema.CHAT_BODY.validate_python(asked)
+    except ValidationError as error:
+        raise InvalidRequest(faults(error.errors(include_url=False), asked)) from None
+    name = ModelName.parse(chat.model)
+    broken = list(broken_rules(chat, limits))
+    if name is None:
+        form = "The model should be written owner/name or owner/name:N, N a whole number from 1."
+        broken.insert(0, FieldFault(("body", "model"), form, "model_name", "invalid_value"))
+    if broken or name is None:
+        raise InvalidRequest(tuple(broken[:20]))
+    if len(body) > limits.text_bytes and len(body) - _media_bytes(chat.messages) > limits.text_bytes:
+        raise BodyTooLarge(f"Beside inline media, the request body is larger than {limits.text_bytes} bytes.")
+    return _request(chat, name, asked)
+
+
+def _request(chat: schema.ChatBody, name: ModelName, sent: dict[str, Any]) -> ChatRequest:
+    options = chat.stream_options or schema.StreamOptions()
+    return ChatRequest(
+        model=name,
+        model_text=chat.model,
+        messages=tuple(map(_message, chat.messages)),
+        sampling=_sampling(chat),
+        asked=tuple(_asked(chat, sent)),
+        stream=bool(chat.stream),
+        include_usage=bool(options.include_usage),
+        include_obfuscation=bool(options.include_obfuscation),
+        service_tier=chat.service_tier,
+        user=chat.user,
+        safety_identifier=chat.safety_identifier,
+        prompt_cache_key=chat.prompt_cache_key,
+        metadata=MappingProxyType(chat.metadata or {}),
+        ignored=tuple(sorted(map(_printable, sent.keys() - schema.FIELDS))[:MOST_IGNORED]),
+    )
+
+
+def _sampling(chat: schema.ChatBody) -> Sampling:
+    stop = chat.stop or ()
+    bias = {int(token): float(value) for token, value in (chat.logit_bias or {}).items()}
+    most = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
+    return Sampling(
+        temperature=1.0 if chat.temperature is None else chat.temperature,
+        top_p=1.0 if chat.top_p is None else chat.top_p,
+        frequency_penalty=chat.frequency_penalty or 0.0,
+        presence_penalty=chat.presence_penalty or 0.0,
+        logit_bias=MappingProxyType(bias),
+        seed=chat.seed,
+        max_tokens=most,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        n=chat.n or 1,
+        logprobs=bool(chat.logprobs),
+        top_logprobs=chat.top_logprobs or 0,
+    )
+
+
+def _asked(chat: schema.ChatBody, sent: dict[str, Any]) -> Iterator[Asked]:
+    """Every field with something other than its neutral value, then every content part that is not text."""
+    for name, value in sent.items():
+        if name in _FEATURES and value != _NEUTRAL.get(name) and not _is_text(name, value):
+            yield Asked(name, name)
+    if chat.max_tokens is not None and chat.max_completion_tokens is None:
+        yield Asked("max_completion_tokens", "max_tokens")
+    for index, message in enumerate(chat.messages):
+        if isinstance(message, schema.AssistantMessage) and message.audio:
+            yield Asked("audio", f"messages[{index}].audio")
+        for place, part in enumerate(_parts(message)):
+            if not isinstance(part, schema.TextPart | schema.RefusalPart):
+                yield Asked(part.type, f"messages[{index}].content[{place}]")
+
+
+def _is_text(name: str, value: object) -> bool:
+    return name == "response_format" and value == {"type": "text"}
+
+
+def _message(message: schema.Message) -> Message:
+    match message:
+        case schema.AssistantMessage():
+            calls = [_call(call) for call in message.tool_calls or ()]
+            if message.function_call:
+                calls.append(ToolCall(None, message.function_call.name, message.function_call.arguments))
+            text = "\n".join(filter(None, (_text(message.content), message.refusal or "")))
+            return Message("assistant", text, message.name, tuple(calls))
+        case schema.ToolMessage():
+            return Message("tool", _text(message.content), message.name, tool_call_id=message.tool_call_id)
+        case _:
+            return Message(message.role, _text(message.content), message.name)
+
+
+def _call(call: schema.FunctionCall | schema.CustomCall) -> ToolCall:
+    if isinstance(call, schema.CustomCall):
+        return ToolCall(call.id, call.custom.name, json.dumps({"input": call.custom.input}, ensure_ascii=False))
+    return ToolCall(call.id, call.function.name, call.function.arguments)
+
+
+def _text(content: str | Sequence[schema.UserPart | schema.RefusalPart] | None) -> str:
+    """Text parts joined by line breaks, as llama.cpp and vLLM do."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    texts = [part.text if isinstance(part, schema.TextPart) else getattr(part, "refusal", "") for part in content]
+    return "\n".join(texts)
+
+
+def _parts(message: schema.Message) -> Sequence[schema.UserPart | schema.RefusalPart]:
+    return message.content if isinstance(message.content, list) else ()
+
+
+def _media_bytes(messages: Sequence[schema.Message]) -> int:
+    """How much of the body is media in it, rather than text."""
+    total = 0
+    for message in messages:
+        for part in _parts(message):
+            match part:
+                case schema.ImagePart() if part.image_url.url.startswith("data:"):
+                    total += len(part.image_url.url)
+                case schema.AudioPart():
+                    total += len(part.input_audio.data)
+                case schema.FilePart():
+                    total += len(part.file.file_data or "")
+                case _:
+                    pass
+    return total
+
+
+def _printable(name: str) -> str:
+    """A field's name as a header can carry it."""
+    return "".join(char if "!" <= char <= "~" and char != "," else "?" for char in name[:_IGNORED_CHARS])

@@ -1,0 +1,393 @@
+"""The chat request as the API describes it: one line a field, one class an object, strict in every type.
+
+Source: the OpenAI API's specification 2.3.0 (2026-08-21) and the platform's own page of the endpoint; limits that only
+real servers show are from OpenAI's answers. `null` means "not asked" for every optional field.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+
+def _integral(value: object) -> object:
+    """A whole number written as 2.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _number(value: object) -> object:
+    """A bool is no number, though Python thinks so."""
+    return str(value) if isinstance(value, bool) else value
+
+
+Integer = Annotated[int, BeforeValidator(_integral)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Description = Annotated[str, Field(max_length=1024)]
+Schema = dict[str, Any]
+
+
+class Strict(BaseModel):
+    """An object whose keys are all known."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Lenient(BaseModel):
+    """An object that clients echo with keys of their own."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class TextPart(Strict):
+    """Text."""
+
+    type: Literal["text"]
+    text: str
+    prompt_cache_breakpoint: Any = None
+
+
+class RefusalPart(Strict):
+    """What an assistant turn said instead of an answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImageUrl(Strict):
+    """An image by http(s) or data: URL."""
+
+    url: Annotated[str, Field(min_length=1)]
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Strict):
+    """An image."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+    prompt_cache_breakpoint: Any = None
+
+
+class InputAudio(Strict):
+    """Sound in base64."""
+
+    data: Annotated[str, Field(min_length=1)]
+    format: Literal["wav", "mp3", "flac", "opus", "ogg", "m4a", "aac", "pcm16"]
+
+
+class AudioPart(Strict):
+    """Sound."""
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+    prompt_cache_breakpoint: Any = None
+
+
+class FileData(Strict):
+    """A file, whole or by its id."""
+
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class FilePart(Strict):
+    """A file."""
+
+    type: Literal["file"]
+    file: FileData
+    prompt_cache_breakpoint: Any = None
+
+
+TextParts = Annotated[list[TextPart], Field(min_length=1, fail_fast=True)]
+UserPart = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
+AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+
+
+class SystemMessage(Strict):
+    """Instructions."""
+
+    role: Literal["system", "developer"]
+    content: str | TextParts
+    name: Name | None = None
+
+
+class UserMessage(Strict):
+    """What the user says."""
+
+    role: Literal["user"]
+    content: str | Annotated[list[UserPart], Field(min_length=1, fail_fast=True)]
+    name: Name | None = None
+
+
+class CalledFunction(Lenient):
+    """A function call as it was generated; `arguments` may be anything."""
+
+    name: Annotated[str, Field(min_length=1)]
+    arguments: str
+
+
+class CalledCustom(Lenient):
+    """A custom tool call as it was generated."""
+
+    name: Annotated[str, Field(min_length=1)]
+    input: str
+
+
+class FunctionCall(Lenient):
+    """One earlier call of a function tool."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class CustomCall(Lenient):
+    """One earlier call of a custom tool."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    type: Literal["custom"]
+    custom: CalledCustom
+
+
+class AudioId(Lenient):
+    """An earlier spoken answer; SDKs echo the whole object."""
+
+    id: str
+
+
+class AssistantMessage(Lenient):
+    """An earlier answer, echoed by a client with whatever keys its SDK adds."""
+
+    role: Literal["assistant"]
+    content: str | Annotated[list[AssistantPart], Field(min_length=1, fail_fast=True)] | None = None
+    name: Name | None = None
+    refusal: str | None = None
+    audio: AudioId | None = None
+    tool_calls: (
+        Annotated[
+            list[Annotated[FunctionCall | CustomCall, Field(discriminator="type")]], Field(min_length=1, max_length=128)
+        ]
+        | None
+    ) = None
+    function_call: CalledFunction | None = None
+
+
+class ToolMessage(Strict):
+    """The result of a call."""
+
+    role: Literal["tool"]
+    content: str | TextParts
+    tool_call_id: str
+    name: Name | None = None
+
+
+class FunctionMessage(Strict):
+    """The result of a deprecated function call."""
+
+    role: Literal["function"]
+    content: str | None
+    name: Name
+
+
+Message = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage, Field(discriminator="role")
+]
+
+
+class Function(Strict):
+    """A function a model may call."""
+
+    name: Name
+    description: Description | None = None
+    parameters: Schema | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Strict):
+    """A function tool."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class Grammar(Strict):
+    """What a custom tool's input must be."""
+
+    syntax: Literal["lark", "regex"]
+    definition: Annotated[str, Field(min_length=1)]
+
+
+class TextFormat(Strict):
+    """Free text."""
+
+    type: Literal["text"]
+
+
+class GrammarFormat(Strict):
+    """Text of a grammar."""
+
+    type: Literal["grammar"]
+    grammar: Grammar
+
+
+class Custom(Strict):
+    """A tool that takes text."""
+
+    name: Name
+    description: Description | None = None
+    format: Annotated[TextFormat | GrammarFormat, Field(discriminator="type")] | None = None
+
+
+class CustomTool(Strict):
+    """A custom tool."""
+
+    type: Literal["custom"]
+    custom: Custom
+
+
+class Named(Strict):
+    """A tool by name."""
+
+    name: Annotated[str, Field(min_length=1)]
+
+
+class NamedFunction(Strict):
+    """Call this function."""
+
+    type: Literal["function"]
+    function: Named
+
+
+class NamedCustom(Strict):
+    """Call this custom tool."""
+
+    type: Literal["custom"]
+    custom: Named
+
+
+NamedTool = Annotated[NamedFunction | NamedCustom, Field(discriminator="type")]
+
+
+class Allowed(Strict):
+    """Some of the tools."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], Field(min_length=1)]
+
+
+class AllowedTools(Strict):
+    """Call only these."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
+ToolObject = Annotated[NamedFunction | NamedCustom | AllowedTools, Field(discriminator="type")]
+
+
+class JsonObject(Strict):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchema(Strict):
+    """A schema with its name."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+    name: Name
+    description: str | None = None
+    json_schema: Annotated[Schema | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Strict):
+    """JSON of a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class Prediction(Strict):
+    """What the answer probably is."""
+
+    type: Literal["content"]
+    content: str | TextParts
+
+
+class Audio(Strict):
+    """How the answer is spoken."""
+
+    voice: Annotated[str, Field(min_length=1, max_length=64)] | dict[str, str]
+    format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
+
+
+class StreamOptions(Strict):
+    """What a stream carries."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class FunctionName(Strict):
+    """A function by name."""
+
+    name: Annotated[str, Field(min_length=1)]
+
+
+Stop = Annotated[str, Field(min_length=1)]
+
+
+class ChatBody(Lenient):
+    """The body of POST /v1/chat/completions. Unknown fields are collected by the reader, not here."""
+
+    model: str
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
+    audio: Audio | None = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    logit_bias: (
+        dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[Number, Field(ge=-100, le=100)]] | None
+    ) = None
+    logprobs: bool | None = None
+    max_completion_tokens: Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None = None
+    modalities: Annotated[list[Literal["text", "audio"]], Field(min_length=1, max_length=2)] | None = None
+    n: Annotated[Integer, Field(ge=1, le=128)] | None = None
+    parallel_tool_calls: bool | None = None
+    prediction: Prediction | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    stop: Stop | Annotated[list[Stop], Field(min_length=1, max_length=4)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolObject | None = None
+    tools: (
+        Annotated[list[Annotated[FunctionTool | CustomTool, Field(discriminator="type")]], Field(min_length=1)] | None
+    ) = None
+    top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: Annotated[TextFormat | JsonObject | JsonSchemaFormat, Field(discriminator="type")] | None = None
+    seed: Annotated[Integer, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    max_tokens: Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None = None
+    user: Annotated[str, Field(max_length=512)] | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+        ]
+        | None
+    ) = None
+    store: bool | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    safety_identifier: Annotated[str, Field(max_length=64)] | None = None
+    prompt_cache_key: Annotated[str, Field(max_length=512)] | None = None
+    functions: Annotated[list[Function], Field(min_length=1, max_length=128)] | None = None
+    function_call: Literal["none", "auto"] | FunctionName | None = None
+
+
+FIELDS = frozenset(ChatBody.model_fields)
+"""Every top-level field the API knows."""
+
+CHAT_BODY: TypeAdapter[ChatBody] = TypeAdapter(ChatBody)

@@ -1,0 +1,149 @@
+"""Bytes to a JSON tree, strict and bounded: judged by its structure before it is parsed.
+
+What costs is structure, not size: 20 MB in one string parse in 30 ms, 17 MB in 1.5 million keys take over a second in
+any parser, holding the interpreter all the while. So the structural characters are counted first, with nothing but
+bytes methods that run at memory speed.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from antiphon.domain.errors import BodyTooLarge, FieldFault, InvalidRequest
+
+_LONGEST_INTEGER = 400
+"""Digits; a longer number means nothing in any field, and converting it costs more than its length."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a request may be. Counts unless the name says bytes or chars."""
+
+    body_bytes: int = 20_971_520
+    text_bytes: int = 4_194_304
+    """Of the body, what is not inline media."""
+    depth: int = 64
+    nodes: int = 100_000
+    object_keys: int = 5_000
+    messages: int = 1_024
+    parts: int = 256
+    """Content parts in one message."""
+    media: int = 16
+    """Images, audio clips and files in one request."""
+    stop_chars: int = 256
+    logit_bias: int = 1_024
+    tools: int = 128
+    schema_bytes: int = 65_536
+    schema_depth: int = 16
+
+
+class _Refused(ValueError):
+    """Raised inside the parser's hooks; becomes an InvalidRequest."""
+
+    def __init__(self, msg: str, kind: str, code: str) -> None:
+        super().__init__(msg)
+        self.msg, self.kind, self.code = msg, kind, code
+
+
+def refuse(
+    msg: str, kind: str = "json_invalid", code: str = "invalid_json", loc: tuple[str | int, ...] = ()
+) -> NoReturn:
+    """Raise an InvalidRequest with one finding about the body, or about the place `loc` in it."""
+    raise InvalidRequest((FieldFault(("body", *loc), msg, kind, code),))
+
+
+def read_json(body: bytes, limits: Limits) -> Any:
+    """Parse a request body.
+
+    Raises:
+        BodyTooLarge: more bytes than `limits.body_bytes`.
+        InvalidRequest: not JSON in UTF-8, or of a shape that is refused: too deep, too many values, a key given twice,
+            a number that is not finite or absurdly long, half of a surrogate pair.
+    """
+    if len(body) > limits.body_bytes:
+        raise BodyTooLarge(f"The request body is larger than {limits.body_bytes} bytes.")
+    _judge(body, limits)
+    try:
+        tree = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_object(limits.object_keys),
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_integer,
+        )
+    except _Refused as refused:
+        refuse(refused.msg, refused.kind, refused.code)
+    except UnicodeDecodeError:
+        refuse("The request body is not valid UTF-8.")
+    except (ValueError, RecursionError):
+        refuse("The request body is not valid JSON.")
+    if _SURROGATE.search(body):
+        for loc, text in _texts(tree, ()):
+            if any("\ud800" <= char <= "\udfff" for char in text):
+                refuse("This text holds half of a surrogate pair.", "string_unicode", "invalid_value", loc)
+    return tree
+
+
+def _judge(body: bytes, limits: Limits) -> None:
+    """Refuse a body by its structure: how deep it nests and how many values it holds, strings left out."""
+    if body.count(b'"') > 8 * limits.nodes:
+        refuse("The request body holds too many values.", "too_many_values", "invalid_value")
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    outside = b"".join(bare.split(b'"')[::2])
+    if outside.count(b",") + outside.count(b"[") + outside.count(b"{") > limits.nodes:
+        refuse("The request body holds too many values.", "too_many_values", "invalid_value")
+    brackets = re.sub(rb"[^\[\]{}]+", b"", outside)
+    # Innermost pairs vanish one level a round: what is left after `depth` rounds nests deeper, or never closes.
+    for _ in range(limits.depth):
+        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if shorter == brackets:
+            break
+        brackets = shorter
+    if brackets:
+        refuse("The request body is not valid JSON, or nests too deeply.")
+
+
+def _object(most: int) -> Any:
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(pairs)
+        if len(built) != len(pairs):
+            raise _Refused("An object holds the same key twice.", "duplicate_key", "duplicate_key")
+        if len(built) > most:
+            raise _Refused(f"An object holds more than {most} keys.", "too_many_values", "invalid_value")
+        return built
+
+    return build
+
+
+def _constant(_: str) -> NoReturn:
+    raise _Refused("NaN and Infinity are not JSON numbers.", "finite_number", "invalid_value")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _Refused("A number is out of range.", "finite_number", "invalid_value")
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise _Refused("A number is out of range.", "finite_number", "invalid_value")
+    return int(text)
+
+
+def _texts(tree: Any, loc: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every string in a tree, keys included, with its place."""
+    if isinstance(tree, str):
+        yield loc, tree
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            yield loc, key
+            yield from _texts(value, (*loc, key))
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from _texts(value, (*loc, index))
