@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 import anyio
@@ -29,7 +29,12 @@ class Running:
     scope: CancelScope
     events: AsyncIterator[Event] | None = None
     reason: CancelReason | None = None
-    started_at: float = field(default_factory=time.monotonic)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """The events; once, and only inside the body of `Predictor.predict`."""
+        if self.events is None:
+            raise RuntimeError("a prediction's events are iterated inside its body only")
+        return self.events
 
     def cancel(self, reason: CancelReason) -> None:
         """End it early. The first reason wins; a second call changes nothing."""
@@ -57,19 +62,23 @@ class Predictor:
         if running := self._running.get(prediction_id):
             running.cancel(reason)
 
+    def cancel_all(self, reason: CancelReason) -> None:
+        """End everything early."""
+        for running in list(self._running.values()):
+            running.cancel(reason)
+
     async def drain(self, drain_s: float) -> None:
         """Take no new work; let what runs finish for `drain_s` seconds, then cancel the rest and see it off."""
         self.is_draining = True
         with anyio.move_on_after(drain_s):
             await self._idle.wait()
-        for running in list(self._running.values()):
-            running.cancel(CancelReason.SHUTDOWN)
+        self.cancel_all(CancelReason.SHUTDOWN)
         with anyio.move_on_after(RECORD_GRACE_S):
             await self._idle.wait()
 
     @asynccontextmanager
-    async def predict(self, work: Work, resolved: Resolved, deadline_s: float) -> AsyncGenerator[AsyncIterator[Event]]:
-        """Run one call: the body iterates its events. `deadline_s` counts from now, queueing included.
+    async def predict(self, work: Work, resolved: Resolved, deadline_s: float) -> AsyncGenerator[Running]:
+        """Run one call: the body iterates it for its events. `deadline_s` counts from now, queueing included.
 
         Raises:
             DeadlineExceeded, PredictionCancelled, Draining: it was ended early, and why.
@@ -83,8 +92,8 @@ class Predictor:
         with self._listed(running):
             try:
                 with scope:
-                    async with self._stream(work, resolved, running) as events:
-                        yield events
+                    async with self._stream(work, resolved, running):
+                        yield running
                 if scope.cancelled_caught:
                     raise _ended_early(running)
             except BaseException as error:
@@ -93,12 +102,13 @@ class Predictor:
             await self._end(running, None)
 
     @asynccontextmanager
-    async def _stream(self, work: Work, resolved: Resolved, running: Running) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def _stream(self, work: Work, resolved: Resolved, running: Running) -> AsyncGenerator[None]:
         await self._move(running, running.prediction)
         async with resolved.admission.hold(work.request.sampling.n):
             await self._move(running, running.prediction.moved(Status.STARTING))
             async with resolved.engine.stream(work) as events:
-                yield self._told(running, events)
+                running.events = self._told(running, events)
+                yield
 
     async def _told(self, running: Running, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
         """The engine's events, folded and recorded on their way to the reply."""

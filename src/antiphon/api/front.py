@@ -1,0 +1,86 @@
+"""What every request passes first: an id, a key, and a net for whatever goes wrong behind."""
+
+import re
+import time
+from uuid import UUID, uuid4
+
+import structlog
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
+
+from antiphon.api import answer
+from antiphon.core.ports import Keys
+from antiphon.domain.errors import AntiphonError, InvalidKey, tell
+
+PUBLIC = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+"""Everything else needs a key, paths that do not exist included."""
+KEY_BYTES = 512
+"""A longer credential is not looked at."""
+
+_BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
+_log = structlog.get_logger()
+
+
+class Front:
+    """The outermost application."""
+
+    def __init__(self, app: ASGI3Application, keys: Keys) -> None:
+        self._app, self._keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        request_id, begun = uuid4(), time.perf_counter()
+        scope["state"]["request_id"] = request_id
+        sender = _Sender(send, request_id, begun)
+        try:
+            if scope["path"] not in PUBLIC:
+                scope["state"]["account"] = await self._account(scope)
+            await self._app(scope, receive, sender)
+        except Exception as error:  # noqa: BLE001 - the net: nothing of it may reach a client but its kind
+            if not isinstance(error, AntiphonError):
+                _log.exception("request failed", request_id=str(request_id), path=_safe(scope["path"]))
+            if sender.status is None:
+                await answer.error(sender, tell(error))
+        _log.info(
+            "request",
+            request_id=str(request_id),
+            method=scope["method"],
+            path=_safe(scope["path"]),
+            status=sender.status,
+            ms=round((time.perf_counter() - begun) * 1000, 1),
+        )
+
+    async def _account(self, scope: HTTPScope) -> str:
+        """Find whose request this is.
+
+        Raises:
+            InvalidKey: no key, a malformed, an unknown or a revoked one: one answer for all.
+        """
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        match = _BEARER.fullmatch(sent) if len(sent) <= KEY_BYTES else None
+        account = await self._keys.account_of(match.group(1)) if match else None
+        if account is None:
+            raise InvalidKey("A valid key is needed: send it as 'Authorization: Bearer <key>'.")
+        return account
+
+
+class _Sender:
+    """`send`, with the headers that every answer has."""
+
+    def __init__(self, send: ASGISendCallable, request_id: UUID, begun: float) -> None:
+        self._send, self._begun = send, begun
+        self._request_id = (b"x-request-id", str(request_id).encode())
+        self.status: int | None = None
+
+    async def __call__(self, event: ASGISendEvent) -> None:
+        if event["type"] == "http.response.start":
+            self.status = event["status"]
+            took = (b"openai-processing-ms", b"%d" % ((time.perf_counter() - self._begun) * 1000))
+            event["headers"] = [*event["headers"], self._request_id, took]
+        await self._send(event)
+
+
+def _safe(text: str) -> str:
+    """A client's text for a log line: short, and printable in one line."""
+    return text[:200].encode("unicode_escape").decode()

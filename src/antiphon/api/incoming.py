@@ -1,0 +1,64 @@
+"""A request's body, read as far as it may be: the right type, no encoding, no more than the limit."""
+
+import re
+from contextlib import suppress
+
+import anyio
+from uvicorn._types import ASGIReceiveCallable, HTTPScope
+
+from antiphon.domain.errors import BodyTooLarge, UnsupportedMediaType
+
+DISCARD_S = 2.0
+"""How long the rest of a body that is too large is read away, so that its sender gets to see the answer."""
+DISCARD_BYTES = 64 * 1024 * 1024
+
+_JSON = re.compile(rb"application/json\s*(?:;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
+
+
+class ClientLeft(Exception):
+    """The client went before it had sent its request; nobody is there to be answered."""
+
+
+def header(scope: HTTPScope, name: bytes) -> bytes | None:
+    """Give a header's value; None when it was not sent."""
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+async def read_body(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: int) -> bytes:
+    """Read a JSON body.
+
+    Raises:
+        UnsupportedMediaType: it is sent as something else, or compressed.
+        BodyTooLarge: by its announced length, or while it is counted.
+        ClientLeft: the client is gone.
+    """
+    if not _JSON.fullmatch((header(scope, b"content-type") or b"").strip()):
+        raise UnsupportedMediaType("Send the request as Content-Type: application/json.")
+    if (header(scope, b"content-encoding") or b"identity").strip().lower() != b"identity":
+        raise UnsupportedMediaType("Send the request body without Content-Encoding.")
+    announced = header(scope, b"content-length")
+    too_large = BodyTooLarge(f"The request body is larger than {most_bytes} bytes.")
+    if announced is not None and int(announced) > most_bytes:
+        raise too_large
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientLeft
+        parts.append(message["body"])
+        size += len(message["body"])
+        more = message["more_body"]
+        if size > most_bytes:
+            raise too_large
+    return b"".join(parts)
+
+
+async def discard(receive: ASGIReceiveCallable) -> None:
+    """Read away what a client still sends, within bounds: closing with bytes unread would destroy the answer."""
+    size = 0
+    with anyio.move_on_after(DISCARD_S), suppress(ClientLeft):
+        while size < DISCARD_BYTES:
+            message = await receive()
+            if message["type"] != "http.request" or not message["more_body"]:
+                return
+            size += len(message["body"])

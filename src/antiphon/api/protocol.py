@@ -1,0 +1,167 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol with the limits, the manners and the error bodies it lacks.
+
+uvicorn with httptools takes headers of any size, waits for ever for slow ones and for slow readers, answers malformed
+HTTP in plain text, and takes a client that has shut its sending side for one that has left.
+"""
+
+import asyncio  # noqa: TID251 - uvicorn's protocol is an asyncio protocol
+import re
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from antiphon.domain.errors import AntiphonError, HeadersTooLarge, MalformedHttp
+from antiphon.wire.openai import error_body
+
+HEADER_COUNT = 100
+HEADER_BYTES = 65_536
+TARGET_BYTES = 8_192
+HEADERS_S = 10.0
+"""How long a client may take to send its headers, and to begin at all."""
+BODY_S = 60.0
+"""How long it may take to send its body."""
+WRITE_S = 30.0
+"""How long it may leave what was sent unread."""
+PROBE_S = 0.03
+"""How soon after a probe its effect is looked at: on one machine a reset comes back at once."""
+PROBE_AGAIN_S = 0.25
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+
+class _Refused(Exception):
+    """Raised inside the parser's callbacks to stop it."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._in_head = True
+        self._refusal: AntiphonError = MalformedHttp("The request is not valid HTTP/1.1.")
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    # -- time
+
+    def _arm(self, name: str, seconds: float, action: Callable[[], None]) -> None:
+        self._disarm(name)
+        self._timers[name] = self.loop.call_later(seconds, action)
+
+    def _disarm(self, name: str) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
+
+    def _cut(self) -> None:
+        """Close a connection whose client is too slow."""
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm("receive", HEADERS_S, self._cut)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for name in list(self._timers):
+            self._disarm(name)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._arm("write", WRITE_S, self._cut)
+
+    def resume_writing(self) -> None:
+        self._disarm("write")
+        super().resume_writing()
+
+    # -- what may be sent
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADER_BYTES + TARGET_BYTES and not self.transport.is_closing():
+                self._refusal = HeadersTooLarge(f"The headers are larger than {HEADER_BYTES} bytes.")
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+        self._arm("receive", HEADERS_S, self._cut)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if refusal := self._judged():
+            self._refusal = refusal
+            raise _Refused
+        self._arm("receive", BODY_S, self._cut)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._disarm("receive")
+        super().on_message_complete()
+
+    def _judged(self) -> AntiphonError | None:
+        """What is wrong with the headers, if anything is."""
+        if len(self.url) > TARGET_BYTES:
+            return HeadersTooLarge(f"The request target is longer than {TARGET_BYTES} bytes.")
+        size = sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.headers) > HEADER_COUNT or size > HEADER_BYTES:
+            return HeadersTooLarge(f"At most {HEADER_COUNT} headers of {HEADER_BYTES} bytes in all are read.")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if hosts != hosts[:1] or (hosts and not _HOST.fullmatch(hosts[0])):
+            return MalformedHttp("The Host header is malformed.")
+        if not hosts and self.parser.get_http_version() == "1.1":
+            return MalformedHttp("The Host header is missing.")
+        if sum(name == b"authorization" for name, _ in self.headers) > 1:
+            return MalformedHttp("There is more than one Authorization header.")
+        return None
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser or we refused, in the shape of every other error, and close."""
+        self._disarm("receive")
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self.transport.close()  # an earlier answer is still being written: nothing may be mixed into it
+            return
+        refusal, body = self._refusal, error_body(self._refusal)
+        status = HTTPStatus(refusal.status)
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    # -- who is still there
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection whose client has stopped sending, if it is owed an answer, and find out which it is.
+
+        A client that shut its sending side and reads on looks like one that has closed, until something is sent: the
+        closed one answers that with a reset. An interim response is what may be sent without harm.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            return False
+        self._probe()
+        return True
+
+    def _probe(self) -> None:
+        if self.transport.is_closing() or self.cycle.response_complete:
+            return
+        if not self.cycle.response_started:
+            self.transport.write(_PROCESSING)
+        self._arm("probe", PROBE_S, self._probed)
+
+    def _probed(self) -> None:
+        link: socket.socket | None = self.transport.get_extra_info("socket")
+        if link is None or self.transport.is_closing():
+            return
+        if link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+        else:
+            self._arm("probe", PROBE_AGAIN_S, self._probe)

@@ -1,0 +1,104 @@
+"""The two forms an answer takes. Both read one stream of events; nothing else knows which one it is."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from uvicorn._types import ASGISendCallable
+
+from antiphon.api import answer
+from antiphon.api.answer import Header
+from antiphon.domain.chat import ChatRequest
+from antiphon.domain.errors import AntiphonError
+from antiphon.domain.events import Completion, Event
+from antiphon.wire import sse
+from antiphon.wire.openai import ChunkWriter, ReplyHead, completion_body, error_frame
+
+STREAM_HEADERS: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class Reply(Protocol):
+    """One answer on its way to a client."""
+
+    async def event(self, event: Event) -> None:
+        """Take the next event."""
+
+    async def done(self, completion: Completion) -> None:
+        """Everything is said and recorded."""
+
+    async def fail(self, error: AntiphonError) -> None:
+        """It went wrong; with its true status if nothing was sent yet."""
+
+    async def keep_alive(self) -> None:
+        """Nothing was said for a while."""
+
+
+class WholeReply:
+    """One JSON body, when all is known."""
+
+    def __init__(
+        self, send: ASGISendCallable, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]
+    ) -> None:
+        self._send, self._head, self._headers = send, head, headers
+        self._logprobs = request.sampling.logprobs
+
+    async def event(self, event: Event) -> None:
+        """Wait for the end."""
+
+    async def done(self, completion: Completion) -> None:
+        """Send it all."""
+        await answer.json(
+            self._send, 200, completion_body(self._head, completion, logprobs=self._logprobs), self._headers
+        )
+
+    async def fail(self, error: AntiphonError) -> None:
+        """Send the error."""
+        await answer.error(self._send, error, self._headers)
+
+    async def keep_alive(self) -> None:
+        """Nothing may be sent before the status is known."""
+
+
+class EventReply:
+    """Server-sent events, as they come. The first event, `Accepted`, commits the status."""
+
+    def __init__(
+        self, send: ASGISendCallable, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]
+    ) -> None:
+        self._send, self._headers = send, headers
+        self._started = False
+        self._chunks = ChunkWriter(
+            head,
+            choices=request.sampling.n,
+            logprobs=request.sampling.logprobs,
+            include_usage=request.include_usage,
+            include_obfuscation=request.include_obfuscation,
+        )
+
+    async def event(self, event: Event) -> None:
+        """Send its frames at once."""
+        frames = self._chunks.event(event)
+        if not self._started:
+            self._started = True
+            await answer.start(self._send, 200, [*STREAM_HEADERS, *self._headers])
+        if frames:
+            await answer.body(self._send, frames, more=True)
+
+    async def done(self, completion: Completion) -> None:
+        """Send the end of the stream."""
+        await answer.body(self._send, self._chunks.done(completion.usage))
+
+    async def fail(self, error: AntiphonError) -> None:
+        """Send the error: as an answer while there is none, else as the stream's last frame, without [DONE]."""
+        if self._started:
+            await answer.body(self._send, error_frame(error))
+        else:
+            await answer.error(self._send, error, self._headers)
+
+    async def keep_alive(self) -> None:
+        """Send a comment, which every reader skips."""
+        if self._started:
+            await answer.body(self._send, sse.comment("keep-alive"), more=True)

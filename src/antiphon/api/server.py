@@ -1,0 +1,106 @@
+"""Listening, and stopping without dropping what runs: uvicorn in this process, its signals handled here."""
+
+import errno
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+
+import anyio
+import uvicorn
+from uvicorn._types import ASGI3Application
+
+from antiphon.api.protocol import Protocol
+from antiphon.core.predict import Predictor
+from antiphon.domain.prediction import CancelReason
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than most proxies do, so that they close first."""
+LEAVE_S = 2
+"""How long connections have to end once nothing runs any more."""
+
+
+class PortTaken(Exception):
+    """The address cannot be listened on; the message says why, in one line."""
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the signals to `serve`."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        await self._on_ready()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take an address, before anything slow is started for it.
+
+    Raises:
+        PortTaken: somebody else has it, or it is not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "is in use by another program" if taken else f"cannot be used: {error}"
+        raise PortTaken(f"port {port} on {host} {why}; choose another with ANTIPHON_PORT") from error
+    return listener
+
+
+async def serve(
+    app: ASGI3Application,
+    listener: socket.socket,
+    *,
+    predictor: Predictor,
+    drain_s: float,
+    on_ready: Callable[[], Awaitable[None]],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return.
+
+    The listener stays open while running predictions finish, so that new ones hear `draining` and not silence. A second
+    signal ends everything at once.
+    """
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=LEAVE_S,
+    )
+    server = _Server(config, on_ready)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_stop_on_signal, server, predictor, drain_s)
+        await server.serve(sockets=[listener])
+        group.cancel_scope.cancel()
+
+
+async def _stop_on_signal(server: uvicorn.Server, predictor: Predictor, drain_s: float) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with anyio.create_task_group() as group:
+            async for _ in signals:
+                if predictor.is_draining:
+                    predictor.cancel_all(CancelReason.SHUTDOWN)
+                    server.should_exit = server.force_exit = True
+                else:
+                    group.start_soon(_drain, server, predictor, drain_s)
+
+
+async def _drain(server: uvicorn.Server, predictor: Predictor, drain_s: float) -> None:
+    await predictor.drain(drain_s)
+    server.should_exit = True
