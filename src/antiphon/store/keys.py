@@ -8,7 +8,10 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from antiphon.core.ports import Key
 from antiphon.domain.errors import StorageUnavailable
-from antiphon.store.database import keys
+from antiphon.store.database import keys, open_database, read_pepper
 
 PREFIX = "sk-antiphon-"
 ADMIN = "admin"
@@ -26,6 +29,20 @@ FRESH_S = 2.0
 STALE_S = 60.0
 """How long a known key is still believed while the store does not answer."""
 REMEMBERED = 10_000
+
+
+@asynccontextmanager
+async def open_keys(path: Path, bootstrap: str | None = None) -> "AsyncGenerator[tuple[AsyncEngine, SqlKeys]]":
+    """Open the database at `path` for the body; give it, and its keys.
+
+    Raises:
+        StoreUnfit: it cannot be used.
+    """
+    database = await open_database(path)
+    try:
+        yield database, SqlKeys(database, read_pepper(path.with_suffix(".pepper")), bootstrap)
+    finally:
+        await database.dispose()
 
 
 @dataclass(frozen=True, slots=True)

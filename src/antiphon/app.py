@@ -1,0 +1,186 @@
+"""The composition root: the only place that knows everybody. Settings go in, a running server comes out."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from antiphon.api.app import create_app
+from antiphon.api.server import PortTaken, bind, serve
+from antiphon.api.services import Services
+from antiphon.core.admission import Admission
+from antiphon.core.ports import Engine
+from antiphon.core.predict import Predictor
+from antiphon.core.registry import Offer, Registry
+from antiphon.domain.errors import EngineFailed
+from antiphon.domain.models import Model, Version
+from antiphon.engines.catalogue import ENGINES, Definition
+from antiphon.engines.download import shown_progress
+from antiphon.engines.weights import Source, WeightsError, digest, obtain
+from antiphon.settings import Settings, VersionSettings
+from antiphon.store.database import StoreUnfit
+from antiphon.store.keys import ADMIN, SqlKeys, open_keys
+from antiphon.store.records import LoggedRecords
+from antiphon.store.versions import hold_to_definitions
+from antiphon.wire.json_in import Limits
+
+__all__ = ["EngineFailed", "PortTaken", "StoreUnfit", "WeightsError", "pull", "run"]
+
+
+def pull(settings: Settings) -> dict[tuple[str, int], Path]:
+    """Give the verified weights of every version, fetching what is not here.
+
+    Raises:
+        WeightsError: some cannot be had.
+    """
+    found = {}
+    with shown_progress() as progress:
+        for name, model in settings.models.items():
+            for version in model.versions:
+                if version.weights is not None:
+                    source = Source(version.weights, version.sha256)
+                    found[name, version.number] = obtain(source, settings.home, progress)
+    return found
+
+
+async def run(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until a signal says stop.
+
+    Args:
+        settings: what to serve.
+        announce: is given the lines to show once requests are taken.
+
+    Raises:
+        PortTaken, StoreUnfit, WeightsError, EngineFailed: it cannot start; the message is one line.
+    """
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    listener = bind(settings.server.host, settings.server.port)
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        database, keys = await stack.enter_async_context(open_keys(settings.store_path, settings.api_key))
+        key = await _first_key(settings, keys)
+        digests = {
+            (name, version.number): _definition_digest(version)
+            for name, model in settings.models.items()
+            for version in model.versions
+        }
+        seen = await hold_to_definitions(database, digests)
+        registry = _registry(settings, pull(settings), seen)
+        for offer in registry.offers():
+            for engine in offer.engines.values():
+                await stack.enter_async_context(engine.open())
+        predictor = Predictor(LoggedRecords())
+        services = Services(registry, predictor, keys, _limits(settings), settings.server.deadline_s)
+        port: int = listener.getsockname()[1]
+        await serve(
+            create_app(services),
+            listener,
+            predictor=predictor,
+            drain_s=settings.server.drain_s,
+            on_ready=_announcer(announce, _banner(settings, port, key)),
+        )
+
+
+def _announcer(announce: Callable[[str], None], banner: str) -> Callable[[], Awaitable[None]]:
+    async def ready() -> None:
+        announce(banner)
+
+    return ready
+
+
+async def _first_key(settings: Settings, keys: SqlKeys) -> str | None:
+    """Make a key when nobody could get in without one; None when somebody can.
+
+    Raises:
+        StoreUnfit: the server would be open to other machines while its only key was just printed on a screen.
+    """
+    if settings.api_key or any(key.revoked is None for key in await keys.list()):
+        return None
+    if not settings.server.is_loopback:
+        raise StoreUnfit(
+            f"{settings.server.host} can be reached by other machines: make a key first "
+            "(antiphon keys create --account NAME) or set ANTIPHON_API_KEY"
+        )
+    return await keys.create(ADMIN, "made by the first start")
+
+
+def _registry(settings: Settings, weights: Mapping[tuple[str, int], Path], seen: Mapping[str, int]) -> Registry:
+    offers = []
+    for name, configured in settings.models.items():
+        owner, _, short = name.partition("/")
+        engines: dict[int, Engine] = {}
+        versions = []
+        for version in configured.versions:
+            path = weights.get((name, version.number))
+            definition = Definition(
+                model=f"{name}:{version.number}",
+                slots=configured.slots,
+                run_dir=settings.home / "run",
+                weights=path,
+                context_tokens=version.context_tokens,
+                threads=version.threads,
+                batch_tokens=version.batch_tokens,
+                kv_tokens=version.kv_tokens,
+                script=version.script,
+            )
+            engines[version.number] = ENGINES[version.engine](definition)
+            versions.append(Version(version.number, version.engine, _digest(version, path)[:12]))
+        model = Model(
+            owner=owner,
+            name=short,
+            versions=tuple(versions),
+            account=configured.account,
+            slots=configured.slots,
+            queue=configured.queue,
+            deadline_s=configured.deadline_s,
+            created=seen[name],
+        )
+        offers.append(Offer(model, engines, Admission(configured.slots, configured.queue)))
+    return Registry(offers)
+
+
+def _digest(version: VersionSettings, path: Path | None) -> str:
+    """What identifies a version's weights: their sha256, or its definition's where it has none."""
+    if version.sha256 is None and path is not None:
+        return digest(path)
+    return version.sha256 or _definition_digest(version)
+
+
+def _definition_digest(version: VersionSettings) -> str:
+    """What a version is, as opposed to how it is run: threads and sizes of batches may change, answers may not."""
+    content = version.sha256 or version.weights
+    identity = [version.engine, content, version.context_tokens, version.script]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(body_bytes=settings.server.body_bytes, **settings.limits.model_dump())
+
+
+def _banner(settings: Settings, port: int, key: str | None) -> str:
+    """What a newcomer needs: where, which model, the key if it was just made, and a line to paste."""
+    host = "127.0.0.1" if settings.server.host in {"0.0.0.0", "::"} else settings.server.host  # noqa: S104 - compared
+    base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    body = json.dumps({"model": next(iter(settings.models)), "messages": [{"role": "user", "content": "Hello!"}]})
+    secret = key or "$ANTIPHON_API_KEY"
+    curl = f'curl {base_url}/chat/completions -H "Authorization: Bearer {secret}" -H "Content-Type: application/json"'
+    lines = [
+        "",
+        "Antiphon is ready.",
+        f"  base URL  {base_url}",
+        *(f"  model     {name}" for name in settings.models),
+        *([f"  key       {key}", "            (shown this once; make more with: antiphon keys create)"] if key else []),
+        "",
+        f"{curl} -d {shlex.quote(body)}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def configure_log() -> None:
+    """Write the log to standard error: for people on a terminal, as JSON lines elsewhere."""
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory())

@@ -1,0 +1,158 @@
+"""The command line: serve, models, keys, check. Every expected failure is one line and a non-zero exit."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import anyio
+import typer
+
+from antiphon.settings import Settings, SettingsError, read_settings
+
+ACCOUNT_CHARS = 64
+NAME_CHARS = 200
+
+app = typer.Typer(
+    name="antiphon",
+    help="A self-hosted chat-completions service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="The models of the configuration.", no_args_is_help=True)
+keys = typer.Typer(help="Bearer keys.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _fail(message: object) -> NoReturn:
+    typer.echo(f"antiphon: {message}", err=True)
+    raise SystemExit(1)
+
+
+def _settings() -> Settings:
+    try:
+        return read_settings()
+    except SettingsError as error:
+        _fail(
+            error.findings[0]
+            if len(error.findings) == 1
+            else "\n".join(["the configuration is wrong:", *error.findings])
+        )
+
+
+def _run(task: Coroutine[Any, Any, Any], *failures: type[Exception]) -> Any:
+    """Run a task to its end; a failure of one of the kinds is one line."""
+
+    async def run() -> Any:
+        return await task
+
+    try:
+        return anyio.run(run, backend_options={"use_uvloop": True})
+    except failures as error:
+        _fail(error)
+
+
+@app.command()
+def serve() -> None:
+    """Serve the configured models until told to stop."""
+    settings = _settings()
+    # The server's libraries take most of a second to load; no other command needs them.
+    from antiphon import app as server  # noqa: PLC0415
+
+    server.configure_log()
+    failures = (server.PortTaken, server.StoreUnfit, server.WeightsError, server.EngineFailed)
+    _run(server.run(settings, typer.echo), *failures)
+
+
+@app.command()
+def check(file: Annotated[Path | None, typer.Argument(help="A configuration file.")] = None) -> None:
+    """Say what is wrong with a configuration."""
+    try:
+        settings = read_settings(file=file)
+    except SettingsError as error:
+        for finding in error.findings:
+            typer.echo(finding, err=True)
+        raise SystemExit(1) from None
+    versions = sum(len(model.versions) for model in settings.models.values())
+    typer.echo(f"{settings.source}: ok: {len(settings.models)} models, {versions} versions")
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the configured models."""
+    for name, model in _settings().models.items():
+        numbers = ", ".join(f"{version.number} ({version.engine})" for version in model.versions)
+        typer.echo(f"{name}  {model.visibility}  {model.slots} slots  versions {numbers}")
+
+
+@models.command("show")
+def show_model(name: str) -> None:
+    """Show one model's configuration as JSON."""
+    model = _settings().models.get(name)
+    if model is None:
+        _fail(f"there is no model {name!r} in the configuration")
+    typer.echo(model.model_dump_json(indent=2, exclude_none=True))
+
+
+@models.command()
+def pull() -> None:
+    """Fetch and check the weights of every configured version."""
+    settings = _settings()
+    from antiphon import app as server  # noqa: PLC0415
+
+    try:
+        for (name, number), path in server.pull(settings).items():
+            typer.echo(f"{name}:{number}  {path}")
+    except server.WeightsError as error:
+        _fail(error)
+
+
+@keys.command()
+def create(
+    account: Annotated[str, typer.Option(help="The account that the key acts for.")],
+    name: Annotated[str, typer.Option(help="What it is for, to tell it from others.")] = "",
+) -> None:
+    """Make a key and print it, alone, on the last line; it cannot be shown again."""
+    if not 1 <= len(account) <= ACCOUNT_CHARS or not account.isprintable():
+        _fail(f"an account's name has 1 to {ACCOUNT_CHARS} printable characters")
+    typer.echo(_with_keys(lambda keys: keys.create(account, name[:NAME_CHARS])))
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List all keys, without their secrets."""
+    for key in _with_keys(lambda keys: keys.list()):
+        created = datetime.fromtimestamp(key.created, UTC).strftime("%Y-%m-%d %H:%M")
+        typer.echo(f"{key.id}  {key.account}  {created}  {'revoked' if key.revoked else 'active'}  {key.name}")
+
+
+@keys.command()
+def revoke(key_id: str) -> None:
+    """End a key; running servers notice within seconds."""
+    if not _with_keys(lambda keys: keys.revoke(key_id)):
+        _fail(f"there is no active key {key_id!r}")
+
+
+def _with_keys(use: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Use the store's keys. The server's libraries are not loaded for this."""
+    from antiphon.store.database import StoreUnfit  # noqa: PLC0415
+    from antiphon.store.keys import open_keys  # noqa: PLC0415
+
+    settings = _settings()
+
+    async def run() -> Any:
+        async with open_keys(settings.store_path) as (_, keys):
+            return await use(keys)
+
+    return _run(run(), StoreUnfit)
+
+
+if __name__ == "__main__":
+    main()
