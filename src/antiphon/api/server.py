@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import anyio
 import uvicorn
+from anyio.abc import TaskStatus
 from uvicorn._types import ASGI3Application
 
 from antiphon.api.protocol import Protocol
@@ -85,13 +86,16 @@ async def serve(
     )
     server = _Server(config, on_ready)
     async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, server, predictor, drain_s)
+        await group.start(_stop_on_signal, server, predictor, drain_s)
         await server.serve(sockets=[listener])
         group.cancel_scope.cancel()
 
 
-async def _stop_on_signal(server: uvicorn.Server, predictor: Predictor, drain_s: float) -> None:
+async def _stop_on_signal(
+    server: uvicorn.Server, predictor: Predictor, drain_s: float, *, task_status: TaskStatus[None]
+) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async with anyio.create_task_group() as group:
             async for _ in signals:
                 if predictor.is_draining:

@@ -1,8 +1,10 @@
 """Keeps a child running: starts it again when it dies, waiting longer each time it dies young."""
 
+import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import structlog
@@ -39,6 +41,7 @@ class Supervisor:
             EngineFailed: the first start did not work.
         """
         self._options.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(self._options.run_dir)
         async with anyio.create_task_group() as group:
             failure: Exception | None = await group.start(self._keep, group)
             if failure is None:
@@ -91,3 +94,14 @@ class Supervisor:
         self._child, self.state = child, state
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _sweep(run_dir: Path) -> None:
+    """Remove the sockets of servers that were killed: a socket's name begins with the id of its server's process."""
+    for socket in run_dir.glob("*-*.sock"):
+        try:
+            os.kill(int(socket.name.partition("-")[0]), 0)
+        except ProcessLookupError:
+            socket.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            continue

@@ -1,0 +1,52 @@
+# Both README commands, `make serve` and `make test`, do all set-up on a machine that has Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: serve test check bench docs lock clean
+
+serve: $(VENV)/.installed
+	@exec $(BIN)/antiphon serve
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/antiphon models pull
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_house.py tests/test_docs.py
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/antiphon models pull
+	$(BIN)/python -m bench $(ARGS)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m docs.generate
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Antiphon needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing Antiphon (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "installing what the tests need (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The locks pin every file by its hash and name no index, so that they work with whatever index pip is set up with.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+lock: $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet uv
+	$(LOCK) pyproject.toml --extra llamacpp --group build -o requirements.lock
+	$(LOCK) pyproject.toml --extra llamacpp --group build --group dev -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,279 @@
+"""What a client may send, and what it hears when it may not: groups PARSE and RES, through the socket."""
+
+import json
+import socket
+import threading
+import time
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import until
+
+MESSAGES = [{"role": "user", "content": "x"}]
+GOOD = {"model": "test/hello", "messages": MESSAGES}
+
+
+def lives(server):
+    assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
+    assert server.chat("test/hello:1").json()["choices"][0]["message"]["content"] == "Hello, world!"
+
+
+def assert_fault(answer, status=422):
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert set(body) == {"detail", "error"}
+    assert set(body["error"]) == {"message", "type", "param", "code", "detail"}
+    assert body["error"]["detail"] == body["detail"]
+    if status == 422:
+        assert all(set(fault) == {"loc", "msg", "type"} for fault in body["detail"])
+    assert len(answer.content) < 4096
+    assert "Traceback" not in answer.text
+    assert "/src/" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b'{"model":',
+        b"{} {}",
+        b'{"model":"\\ud800","messages":[]}',
+        b'{"model":"test/hello","messages":[{"role":"user","content":"\\udfff"}]}',
+        b'{"model":"test/hello","messages":[],"temperature":NaN}',
+        b'{"model":"test/hello","messages":[],"temperature":1e999}',
+        b'{"n":' + b"9" * 5000 + b"}",
+        b'{"n":1,"n":99}',
+        b"[" * 200_000,
+        b'{"a":' * 65 + b"1" + b"}" * 65,
+        b"\xff\xfe{\x00}\x00",
+        b"\xef\xbb\xbf{}",
+        b'{"model":"\xff"}',
+    ],
+    ids=lambda raw: f"{len(raw)}-{raw[-12:]!r}",
+)
+def test_a_body_that_is_not_strict_json_is_a_422_in_under_100_ms(stage, raw):
+    """PARSE-01 to 07."""
+    begun = time.monotonic()
+    assert_fault(stage.post(raw))
+    assert time.monotonic() - begun < 0.1 + 0.05 * (len(raw) > 10_000)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "multipart/form-data"}, 415),
+        ({"content-type": "application/json; charset=utf-7"}, 415),
+        ({"content-type": "application/json; charset=utf-8"}, 200),
+        ({"content-type": "Application/JSON"}, 200),
+        ({"content-encoding": "gzip"}, 415),
+        ({"content-encoding": "br"}, 415),
+        ({"content-encoding": "identity"}, 200),
+    ],
+)
+def test_a_body_is_json_by_its_type_and_not_compressed(stage, headers, status):
+    """PARSE-08, PARSE-09."""
+    assert stage.post(json.dumps(GOOD), headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    "model", ["", "a", "a/b/c", "a/b:", "a/b:-1", "a/b:0", "../x/y:1", "a/b:1\0", "x" * 10_240, "a/b:1.0"]
+)
+def test_a_malformed_model_is_a_422_that_does_not_repeat_it(stage, model):
+    """PARSE-11."""
+    answer = stage.chat(model)
+    assert_fault(answer)
+    assert answer.json()["detail"][0]["loc"] == ["body", "model"]
+
+
+@pytest.mark.parametrize("model", ["test/unknown", "test/hello:2", "test/hello:999"])
+def test_an_unknown_model_or_version_is_a_404(stage, model):
+    answer = stage.chat(model)
+    assert_fault(answer, 404)
+    assert (answer.json()["error"]["code"], answer.json()["error"]["param"]) == ("model_not_found", "model")
+
+
+def test_a_name_without_a_number_means_the_highest_version(stage):
+    assert stage.chat("test/hello").json()["choices"][0]["message"]["content"] == "third"
+    answer = stage.chat("test/hello:1").json()
+    assert answer["choices"][0]["message"]["content"] == "Hello, world!"
+    assert answer["model"] == "test/hello:1"
+    assert answer["system_fingerprint"].startswith("fp_v1_")
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["grammar", "n_discard", "n_keep", "id_slot", "lora", "cache_prompt", "samplers", "chat_template_kwargs", "top_k"],
+)
+def test_an_unknown_field_is_dropped_by_name_or_refused_when_asked_to_be_strict(stage, field):
+    """PARSE-12."""
+    answer = stage.chat("test/hello", **{field: {"x": 1}})
+    assert (answer.status_code, answer.headers["x-antiphon-ignored"]) == (200, field)
+    strict = stage.chat("test/hello", headers={"prefer": "handling=strict"}, **{field: 1})
+    assert_fault(strict)
+    assert strict.json()["error"] | {"param": field, "code": "unknown_parameter"} == strict.json()["error"]
+
+
+def test_a_fault_never_repeats_what_was_sent(stage):
+    """PARSE-13."""
+    answer = stage.chat("test/hello", n="sk-secret" * 100_000, stop=[{"sk-secret": 1}], temperature="sk-secret")
+    assert_fault(answer)
+    assert "sk-secret" not in answer.text
+
+
+@pytest.mark.parametrize("value", [2**31, 2**63, 2**64, -1, 0, True, "3", 3.5, [], {}])
+@pytest.mark.parametrize("field", ["n", "max_tokens", "max_completion_tokens"])
+def test_a_number_out_of_range_is_refused_before_anything_is_made_for_it(stage, field, value):
+    """RES-01."""
+    begun = time.monotonic()
+    answer = stage.chat("test/hello", **{field: value})
+    assert_fault(answer)
+    assert answer.json()["detail"][0]["loc"] == ["body", field]
+    assert time.monotonic() - begun < 0.1
+
+
+def test_too_many_of_anything_is_refused(stage):
+    """RES-02."""
+    tool = {"type": "function", "function": {"name": "f"}}
+    for fields in (
+        {"stop": ["x"] * 10_000},
+        {"logit_bias": {str(i): 1 for i in range(4000)}},
+        {"tools": [tool | {"function": {"name": f"f{i}"}} for i in range(200)]},
+        {"messages": MESSAGES * 1025},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 300}]},
+        {"metadata": {str(i): "x" for i in range(17)}},
+    ):
+        answer = stage.post(json.dumps(GOOD | fields))
+        assert_fault(answer)
+        assert answer.json()["detail"][0]["loc"][:2] == ["body", next(iter(fields))]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", b"431"),
+        (
+            b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + b"".join(b"x%d: y\r\n" % i for i in range(20_000)) + b"\r\n",
+            b"431",
+        ),
+        (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"431"),
+        (b"GARBAGE\r\n\r\n", b"400"),
+        (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", b"400"),
+        (b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", b"400"),
+        (b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n folded\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX y: z\r\n\r\n", b"400"),
+    ],
+    ids=["header", "headers", "target", "garbage", "version", "cl+te", "two-cl", "negative-cl", "fold", "space"],
+)
+def test_malformed_or_oversized_http_gets_our_error_body_and_a_close(stage, request_bytes, status):
+    """RES-03, PARSE-15."""
+    answer = stage.raw(request_bytes)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 " + status), answer[:300]
+    assert set(json.loads(body)) == {"detail", "error"}
+    lives(stage)
+
+
+def test_a_second_request_on_the_wire_is_answered_after_the_first_and_apart_from_it(stage):
+    first, second = (
+        stage.request_bytes(GOOD | {"model": "test/hello:1"}),
+        stage.request_bytes(GOOD, "Connection: close"),
+    )
+    answer = stage.raw(first + second)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert answer.index(b"Hello, world!") < answer.index(b"third")
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["length", "chunked"])
+def test_a_body_over_the_limit_is_a_413_that_its_sender_gets_to_read(stage, announced):
+    """RES-04."""
+    raw = b'{"model":"' + b"x" * (21 * 1024 * 1024) + b'"}'
+    content = raw if announced else iter([raw[i : i + 65536] for i in range(0, len(raw), 65536)])
+    answer = stage.post(content)
+    assert_fault(answer, 413)
+    assert answer.headers["connection"] == "close"
+    lives(stage)
+
+
+def test_text_has_a_smaller_limit_than_inline_media(stage):
+    text = stage.chat("test/hello", "x" * (5 * 1024 * 1024))
+    assert_fault(text, 413)
+    url = "data:image/png;base64," + "A" * (5 * 1024 * 1024)
+    image = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]}
+    answer = stage.post(json.dumps(GOOD | image))
+    assert_fault(answer, 400)
+    assert (
+        answer.json()["error"] | {"code": "unsupported_parameter", "param": "messages[0].content[0]"}
+        == answer.json()["error"]
+    )
+
+
+def test_a_silent_or_slow_client_is_cut_and_holds_nobody_up(stage):
+    """RES-06."""
+    links = [socket.create_connection(("127.0.0.1", stage.port)) for _ in range(200)]
+    for link in links[:100]:
+        link.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n")
+    lives(stage)
+    for link in links:
+        link.settimeout(15)
+        assert link.recv(1) == b""
+        link.close()
+
+
+def test_the_event_loop_is_never_held_while_hostile_bodies_come_in(stage):
+    """RES-07, RES-11: health answers stay quick beside the worst bodies there are."""
+    hostile = [
+        b"{" + b",".join(b'"k%07d":1' % i for i in range(1_400_000)) + b"}",
+        b'{"model":"a/b","messages":[{"role":"user","content":"' + b"x" * 20_000_000 + b'"}]}',
+        b"[" * 100_000 + b"]" * 100_000,
+        json.dumps(GOOD | {"messages": [{"role": "user", "content": [{"type": "zzz"}] * 30_000}]}).encode(),
+    ]
+    slowest, over = 0.0, threading.Event()
+
+    def probe():
+        nonlocal slowest
+        with httpx.Client(base_url=stage.url) as client:
+            while not over.is_set():
+                begun = time.monotonic()
+                client.get("/healthz")
+                slowest = max(slowest, time.monotonic() - begun)
+                time.sleep(0.005)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    for raw in hostile:
+        assert stage.post(raw).status_code in {413, 422}
+    over.set()
+    thread.join()
+    # What the client of the test costs on the same two cores is in this number too.
+    assert slowest < 0.5
+    lives(stage)
+
+
+def test_abuse_leaves_no_file_task_or_memory_behind(stage):
+    process = psutil.Process(stage.process.pid)
+    lives(stage)
+    files, memory = process.num_fds(), process.memory_info().rss
+    for _ in range(100):
+        stage.raw(b"GARBAGE\r\n\r\n", wait_s=1)
+        stage.post(b"{")
+    until(lambda: process.num_fds() <= files + 2, 5)
+    assert process.memory_info().rss - memory < 20 * 1024 * 1024
+
+
+def test_paths_and_methods_that_do_not_exist_answer_like_everything_else(stage):
+    assert_fault(stage.get("/v1/nothing"), 404)
+    assert_fault(stage.get("/"), 404)
+    answer = httpx.put(f"{stage.url}/v1/chat/completions", headers=stage.headers)
+    assert_fault(answer, 405)
+    assert "POST" in answer.headers["allow"]
+    for response in (stage.get("/v1/nothing"), answer):
+        assert response.headers["x-request-id"]
+        assert response.headers["openai-processing-ms"].isdecimal()

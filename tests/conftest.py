@@ -1,0 +1,280 @@
+"""What the tests share: a real server on a socket, with the real model and scripted ones beside it."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from antiphon.engines.download import shown_progress
+from antiphon.engines.llamacpp.protocol import Ask, Frames, Said, State, frame
+from antiphon.engines.weights import Source, obtain
+from antiphon.settings import DEFAULT_MODEL, read_settings
+
+KEY = "sk-test-key"
+REAL = DEFAULT_MODEL
+READY_S = 60.0
+
+
+def pytest_collection_modifyitems(items):
+    """Run what needs the real model last, so that faults of ours show first."""
+    items.sort(key=lambda item: "house" in getattr(item, "fixturenames", ()))
+
+
+@dataclass
+class Server:
+    """A server process, and the ways to reach it."""
+
+    process: subprocess.Popen
+    port: int
+    home: Path
+    banner: str
+    log: Path
+    key: str = KEY
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def headers(self):
+        return {"authorization": f"Bearer {self.key}"}
+
+    def chat(self, model, text="Hi", timeout=60, headers=None, **fields):
+        """Ask for a completion; give the response."""
+        body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+        return self.post(json.dumps(body), timeout=timeout, headers=headers)
+
+    def post(self, body, timeout=60, headers=None, path="/v1/chat/completions"):
+        wanted = {"content-type": "application/json"} | self.headers | (headers or {})
+        return httpx.post(self.url + path, content=body, headers=wanted, timeout=timeout)
+
+    def get(self, path, **headers):
+        return httpx.get(self.url + path, headers=self.headers | headers, timeout=10)
+
+    def raw(self, data, *, wait_s=5.0, half_close=False):
+        """Send bytes; give everything that comes back until the server closes or is silent for `wait_s`."""
+        with socket.create_connection(("127.0.0.1", self.port)) as link:
+            link.settimeout(wait_s)
+            with contextlib.suppress(ConnectionError):
+                link.sendall(data)
+                if half_close:
+                    link.shutdown(socket.SHUT_WR)
+            received = b""
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                while data := link.recv(65536):
+                    received += data
+            return received
+
+    def request_bytes(self, body, *headers, path="/v1/chat/completions"):
+        """A chat request as it stands on the wire."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = [
+            f"POST {path} HTTP/1.1",
+            "Host: localhost",
+            f"Authorization: Bearer {self.key}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(raw)}",
+            *headers,
+        ]
+        return "\r\n".join(head).encode() + b"\r\n\r\n" + raw
+
+    def open_chat(self, body):
+        """Send a chat request on a socket of its own, and give the socket."""
+        link = socket.create_connection(("127.0.0.1", self.port))
+        link.settimeout(30)
+        link.sendall(self.request_bytes(body))
+        return link
+
+    def engine_state(self) -> State:
+        """Ask the engine child itself, on its own socket, what it is doing."""
+        (path,) = (self.home / "run").glob("*.sock")
+        frames = Frames()
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(10)
+            link.connect(str(path))
+            link.sendall(frame(Ask()))
+            while True:
+                for body in frames.feed(link.recv(65536)):
+                    for message in msgspec.msgpack.decode(body, type=Said).messages:
+                        if isinstance(message, State):
+                            return message
+
+    def records(self):
+        """The predictions in the log, oldest first."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == "prediction"]
+
+    def record(self, request_id, wait_s=5.0):
+        """The record of one prediction, once it has ended."""
+        return until(lambda: next((r for r in self.records() if r["id"] == request_id), None), wait_s)
+
+    def stop(self, wait_s=30):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def until(condition, wait_s=5.0):
+    """Wait for a state, not for a time; give the condition's value once it is true."""
+    deadline = time.monotonic() + wait_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not so after {wait_s} s"
+        time.sleep(0.01)
+    return value
+
+
+def environment(home, **extra):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+    return kept | {"ANTIPHON_HOME": str(home), "ANTIPHON_PORT": "0"} | extra
+
+
+@contextlib.contextmanager
+def serving(home: Path, config: str = "", **extra) -> Iterator[Server]:
+    """Run `antiphon serve` for the body."""
+    home.mkdir(parents=True, exist_ok=True)
+    if config:
+        (home / "antiphon.toml").write_text(config)
+        extra = {"ANTIPHON_CONFIG": str(home / "antiphon.toml")} | extra
+    extra = {"ANTIPHON_API_KEY": KEY} | extra
+    log = home / "server.log"
+    with log.open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "antiphon.cli", "serve"],
+            env=environment(home, **extra),
+            stdout=subprocess.PIPE,
+            stderr=err,
+            stdin=subprocess.DEVNULL,
+        )
+    try:
+        banner = ""
+        while "curl" not in banner:
+            line = process.stdout.readline().decode()
+            assert line, f"the server ended: {log.read_text()}"
+            banner += line
+        port = int(re.search(r"http://127\.0\.0\.1:(\d+)/v1", banner).group(1))
+        yield Server(process, port, home, banner, log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def weights() -> tuple[Path, str]:
+    """The default model's file and its sha256."""
+    settings = read_settings({k: v for k, v in os.environ.items() if k == "ANTIPHON_HOME"})
+    version = settings.models[DEFAULT_MODEL].versions[0]
+    with shown_progress() as progress:
+        return obtain(Source(version.weights, version.sha256), settings.home, progress), version.sha256
+
+
+SCRIPTED = """
+[server]
+drain_s = 3
+[models."test/hello"]
+slots = 4
+[[models."test/hello".versions]]
+number = 1
+engine = "scripted"
+[[models."test/hello".versions]]
+number = 3
+engine = "scripted"
+script = { tokens = ["third"] }
+[models."test/slow"]
+slots = 64
+[[models."test/slow".versions]]
+number = 1
+engine = "scripted"
+script = { repeat = 100, token_s = 0.05 }
+[models."test/never"]
+slots = 4
+[[models."test/never".versions]]
+number = 1
+engine = "scripted"
+script = { accept_s = 60.0 }
+[models."test/late"]
+deadline_s = 0.5
+[[models."test/late".versions]]
+number = 1
+engine = "scripted"
+script = { accept_s = 60.0 }
+[models."test/dies"]
+[[models."test/dies".versions]]
+number = 1
+engine = "scripted"
+script = { fail_at = 2, token_s = 0.01 }
+[models."test/dead"]
+[[models."test/dead".versions]]
+number = 1
+engine = "scripted"
+script = { fail_at = -1 }
+[models."test/narrow"]
+slots = 1
+queue = 2
+[[models."test/narrow".versions]]
+number = 1
+engine = "scripted"
+script = { repeat = 20, token_s = 0.05 }
+[models."test/echo"]
+slots = 64
+[[models."test/echo".versions]]
+number = 1
+engine = "scripted"
+script = { echo = true, context_tokens = 100 }
+[models."test/secret"]
+visibility = "private"
+account = "somebody"
+[[models."test/secret".versions]]
+number = 1
+engine = "scripted"
+"""
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory) -> Iterator[Server]:
+    """A server with scripted models."""
+    with serving(tmp_path_factory.mktemp("stage"), SCRIPTED) as server:
+        yield server
+
+
+def real_config(weights, **options) -> str:
+    path, sha256 = weights
+    lines = "".join(f"{name} = {value}\n" for name, value in options.items())
+    return f"""
+[models."{REAL}"]
+slots = 8
+queue = 2
+[[models."{REAL}".versions]]
+number = 1
+engine = "llamacpp"
+weights = "file:{path}"
+sha256 = "{sha256}"
+{lines}"""
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory, weights) -> Iterator[Server]:
+    """A server with the real model."""
+    with serving(tmp_path_factory.mktemp("house"), real_config(weights)) as server:
+        yield server

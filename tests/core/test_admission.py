@@ -1,0 +1,95 @@
+"""Slots, the queue, and what cancelling leaves behind."""
+
+import anyio
+import pytest
+
+from antiphon.core.admission import Admission
+from antiphon.domain.errors import QueueFull
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+async def holder(admission, slots, order, name, release):
+    async with admission.hold(slots):
+        order.append(name)
+        await release.wait()
+
+
+async def settle():
+    for _ in range(5):
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_requests_run_in_order_of_arrival_and_a_large_one_is_not_overtaken():
+    admission, order, release = Admission(2, 5), [], anyio.Event()
+    async with anyio.create_task_group() as group:
+        for name, slots in (("a", 1), ("large", 2), ("b", 1)):
+            group.start_soon(holder, admission, slots, order, name, release)
+            await settle()
+        assert order == ["a"]
+        assert repr(admission) == "<Admission 1 of 2 slots held, 2 queued>"
+        release.set()
+    assert order == ["a", "large", "b"]
+    assert repr(admission) == "<Admission 0 of 2 slots held, 0 queued>"
+
+
+async def test_a_full_queue_refuses_at_once():
+    admission, release = Admission(1, 0), anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(holder, admission, 1, [], "a", release)
+        await settle()
+        with pytest.raises(QueueFull):
+            async with admission.hold(1):
+                pass
+        release.set()
+
+
+async def test_a_waiter_that_leaves_frees_the_way_for_those_behind_it():
+    admission, order, release = Admission(2, 5), [], anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(holder, admission, 1, order, "a", release)
+        await settle()
+        with anyio.CancelScope() as scope:
+
+            async def leave():
+                async with admission.hold(2):
+                    order.append("never")
+
+            async with anyio.create_task_group() as inner:
+                inner.start_soon(leave)
+                await settle()
+                group.start_soon(holder, admission, 1, order, "b", release)
+                await settle()
+                assert order == ["a"]
+                scope.cancel()
+        await settle()
+        assert order == ["a", "b"]
+        release.set()
+    assert admission.free == 2
+
+
+async def test_slots_granted_to_a_waiter_in_the_moment_it_is_cancelled_are_not_lost():
+    for _ in range(200):
+        admission = Admission(1, 5)
+        async with anyio.create_task_group() as group:
+            release = anyio.Event()
+            group.start_soon(holder, admission, 1, [], "a", release)
+            await settle()
+            waiting = anyio.CancelScope()
+
+            async def wait(scope=waiting, slots=admission):
+                with scope:
+                    async with slots.hold(1):
+                        await anyio.sleep_forever()
+
+            group.start_soon(wait)
+            await settle()
+            release.set()
+            await anyio.lowlevel.checkpoint()
+            waiting.cancel()
+        assert repr(admission) == "<Admission 0 of 1 slots held, 0 queued>"
