@@ -146,6 +146,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "llama_decode": (c_int32, (c_void_p, Batch)),
     "llama_get_logits_ith": (c_void_p, (c_void_p, c_int32)),
     "llama_get_memory": (c_void_p, (c_void_p,)),
+    "llama_memory_clear": (None, (c_void_p, c_bool)),
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
     "llama_n_ctx": (c_uint32, (c_void_p,)),

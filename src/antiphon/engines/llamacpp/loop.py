@@ -115,6 +115,8 @@ class Loop:
             running = sum(len(choices) for choices in self._choices.values())
             if running + request.start.n > self._slots:
                 return
+            if request.start.seed is not None and not self._lines.live:
+                self._start_afresh()
             line = self._open(request)
             if line is None:
                 return
@@ -126,6 +128,16 @@ class Loop:
             ]
             self._choices[line.id] = list(request.choices)
             self._tell(request.connection, Accepted(start.id, len(request.prompt), line.read))
+
+    def _start_afresh(self) -> None:
+        """Empty the memory, so that a seeded answer on an idle engine does not depend on what was asked before.
+
+        Attention adds up a sequence's cells in the order in which they lie, and cells that were freed are filled again
+        in whatever order they are free: the same tokens then give sums that differ in their last bits, and now and
+        then another token. Measured: docs/decisions/0004-embedded-engine.md.
+        """
+        self._lines.forget_all()
+        self._context.clear()
 
     def _open(self, request: Request) -> Line | None:
         """Open the line that reads a request's prompt, beginning with what another line has read of it already."""

@@ -183,6 +183,10 @@ class Context:
         done: bool = self._library.llama_memory_seq_rm(self._memory, sequence, start, -1)
         return done
 
+    def clear(self) -> None:
+        """Drop every sequence, and begin to fill the memory from its start again."""
+        self._library.llama_memory_clear(self._memory, False)  # noqa: FBT003 - the cells' contents may stay
+
     def share(self, source: int, target: int, end: int) -> None:
         """Let `target` begin with the first `end` tokens of `source`; no cell is copied."""
         self._library.llama_memory_seq_cp(self._memory, source, target, 0, end)

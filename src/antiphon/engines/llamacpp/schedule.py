@@ -172,6 +172,11 @@ class Lines:
         self._drop(oldest)
         return oldest
 
+    def forget_all(self) -> None:
+        """Drop everything that is remembered."""
+        for line in list(self.remembered.values()):
+            self._drop(line)
+
     def youngest(self) -> Line | None:
         """The live line that came last and holds memory: the one to take it from; None when only one is left."""
         holding = [line for line in self.live.values() if line.read]

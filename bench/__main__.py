@@ -1,0 +1,155 @@
+"""Antiphon against llama.cpp's own server core: same weights, threads and prompts, in turn, in one run.
+
+    python -m bench [--threads N] [--rounds N] [--write]
+
+Each figure is a ratio of medians taken side by side, since machines are noisy. `--write` puts them into
+docs/benchmarks.md.
+"""
+
+import argparse
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from bench.client import Target, median, quantile, stream, together
+from bench.servers import antiphon, baseline
+
+TOKENS = 128
+LONG_TOKENS = 6000
+LONG_S = 12.0
+"""How long the streams beside a long prompt are watched."""
+REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def story(number: int) -> str:
+    return f"Write story number {number} about a lighthouse keeper and the sea. Make it long, with storms and ships."
+
+
+def throughput(targets: list[Target], rounds: int) -> list[tuple[str, str]]:
+    """Tokens per second at 1, 4 and 8 streams, and the time to the first token."""
+    rows, number = [], int(time.time()) % 10_000 * 100
+    for count in (1, 4, 8):
+        speeds: dict[str, list[float]] = {target.name: [] for target in targets}
+        firsts: dict[str, list[float]] = {target.name: [] for target in targets}
+        for turn in range(rounds + 1):
+            for target in targets if turn % 2 else targets[::-1]:
+                number += count
+                speed, streams = together(target, [story(number + place) for place in range(count)], TOKENS)
+                if turn:  # the first is a warm-up
+                    speeds[target.name].append(speed)
+                    firsts[target.name] += [seen.first_s for seen in streams]
+        ours, theirs = (median(speeds[target.name]) for target in targets)
+        rows.append(
+            (f"tokens/s, {count} streams of {TOKENS}", f"{ours / theirs:.2f} × ({ours:.0f} against {theirs:.0f})")
+        )
+        first, their_first = (1000 * median(firsts[target.name]) for target in targets)
+        rows.append(
+            (
+                f"time to first token, {count} streams, p50",
+                f"{first - their_first:+.0f} ms ({first:.0f} against {their_first:.0f})",
+            )
+        )
+        print(*rows[-2:], sep="\n", flush=True)
+    return rows
+
+
+def beside_a_long_prompt(target: Target) -> float:
+    """The p99 wait between tokens of two streams while a long prompt is being read beside them, in ms."""
+    stop, seen = threading.Event(), []
+    threads = [threading.Thread(target=lambda n=n: seen.append(stream(target, story(n), 2000, stop))) for n in range(2)]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    time.sleep(2.0)
+    long_from = time.perf_counter() - begun
+    prompt = f"{time.time()} " + "We sailed on. " * (LONG_TOKENS // 4)
+    reader = threading.Thread(target=lambda: stream(target, prompt, 1, stop), daemon=True)
+    reader.start()
+    time.sleep(LONG_S)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    now = time.perf_counter() - begun
+    # A stream that hears nothing at all has no gaps: the wait that is still running counts too.
+    gaps = [gap for one in seen for gap in [*one.gaps(long_from), now - max([long_from, *one.arrivals])]]
+    return 1000 * quantile(gaps, 0.99)
+
+
+def busy_share(target: Target, rounds: int) -> tuple[float, float]:
+    """Tokens per second of one stream on the idle machine, and with one core kept busy by another program."""
+    idle = median([together(target, [story(7000 + turn)], TOKENS)[0] for turn in range(rounds)])
+    with _busy_core():
+        busy = median([together(target, [story(8000 + turn)], TOKENS)[0] for turn in range(rounds)])
+    return idle, busy
+
+
+@contextlib.contextmanager
+def _busy_core():
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(threads: int, rounds: int) -> list[tuple[str, str]]:
+    with antiphon(threads) as (ours, pid), baseline(threads) as theirs:
+        rows = throughput([ours, theirs], rounds)
+        gaps = [beside_a_long_prompt(target) for target in (ours, theirs)]
+        rows.append(
+            (
+                "longest wait between tokens beside a 6,000-token prompt, p99",
+                f"{gaps[0]:.0f} ms against {gaps[1]:.0f} ms",
+            )
+        )
+        time.sleep(1)
+        idle, busy = busy_share(ours, rounds)
+        rows.append(
+            ("one stream with one core kept busy, against idle", f"{busy / idle:.2f} × ({busy:.0f} against {idle:.0f})")
+        )
+        resident = psutil.Process(pid).memory_info().rss / 1e6
+        rows.append(("server process, without the engine child", f"{resident:.0f} MB resident"))
+    print(*rows[-3:], sep="\n", flush=True)
+    return rows
+
+
+def report(rows: list[tuple[str, str]], threads: int, rounds: int) -> str:
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("antiphon", "xllamacpp", "uvicorn"))
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return f"""# Benchmarks
+
+Written by `make bench ARGS=--write`. Antiphon against llama.cpp's own server core (xllamacpp's `Server`, over HTTP), on
+the same weights (SmolLM2-135M-Instruct Q4_1), threads and prompts, in turn, in one run. Ratios are of medians of
+{rounds} rounds; absolute numbers are this machine's on that day.
+
+{machine}; {versions}; {threads} decode thread{"s" if threads > 1 else ""}.
+
+| what | Antiphon against llama.cpp's server |
+|---|---|
+{table}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    rows = measure(options.threads, options.rounds)
+    if options.write:
+        REPORT.write_text(report(rows, options.threads, options.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The servers that are measured, started for it and stopped after."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from antiphon.engines.download import shown_progress
+from antiphon.engines.weights import Source, obtain
+from antiphon.settings import DEFAULT_MODEL, read_settings
+from bench.client import Target
+
+CONTEXT = 8192
+SLOTS = 8
+KEY = "sk-bench"
+
+
+def weights() -> tuple[Path, str]:
+    """Give the default model's file and its sha256."""
+    settings = read_settings()
+    version = settings.models[DEFAULT_MODEL].versions[0]
+    with shown_progress() as progress:
+        return obtain(Source(version.weights or "", version.sha256), settings.home, progress), version.sha256 or ""
+
+
+@contextlib.contextmanager
+def _process(
+    command: list[str], marker: str, environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.PIPE, text=True
+    )
+    try:
+        said = ""
+        while not re.search(marker, said):
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"{command} ended")
+            said += line
+        yield process, re.search(marker, said).group(1)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def antiphon(threads: int, **options: str) -> Iterator[tuple[Target, int]]:
+    """Run Antiphon on the default model; give where it is, and the server's process id."""
+    path, sha256 = weights()
+    lines = "".join(f"{name} = {value}\n" for name, value in options.items())
+    with tempfile.TemporaryDirectory() as home:
+        config = Path(home, "antiphon.toml")
+        config.write_text(
+            f'[models."{DEFAULT_MODEL}"]\nslots = {SLOTS}\n[[models."{DEFAULT_MODEL}".versions]]\nnumber = 1\n'
+            f'engine = "llamacpp"\nweights = "file:{path}"\nsha256 = "{sha256}"\nthreads = {threads}\n'
+            f"context_tokens = {CONTEXT}\n{lines}"
+        )
+        environment = os.environ | {
+            "ANTIPHON_HOME": home,
+            "ANTIPHON_CONFIG": str(config),
+            "ANTIPHON_PORT": "0",
+            "ANTIPHON_API_KEY": KEY,
+        }
+        command = [sys.executable, "-m", "antiphon.cli", "serve"]
+        with _process(command, r"curl (http://\S+/v1)", environment) as (process, url):
+            yield Target("Antiphon", url, DEFAULT_MODEL, KEY), process.pid
+
+
+@contextlib.contextmanager
+def baseline(threads: int) -> Iterator[Target]:
+    """Run llama.cpp's own server on the same weights."""
+    path, _ = weights()
+    command = [sys.executable, "-m", "bench.baseline", str(path), str(threads), str(SLOTS), str(2 * CONTEXT)]
+    with _process(command, r"(http://\S+)", dict(os.environ)) as (_, url):
+        yield Target("llama.cpp's server", f"{url}/v1", "x")
