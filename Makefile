@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 serve: $(VENV)/.installed
 	@exec $(BIN)/antiphon serve
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-clients
 	@$(BIN)/antiphon models pull
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -39,6 +39,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "installing what the tests need (once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The clients that users have: OpenAI's oldest supported Python package, and the one for Node.js where there is npm.
+$(VENV)/.installed-clients: tests/clients/openai-1.lock tests/clients/package-lock.json $(VENV)/.installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target $(VENV)/openai-1 -r tests/clients/openai-1.lock
+	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund; fi
 	@touch $@
 
 # The locks pin every file by its hash and name no index, so that they work with whatever index pip is set up with.

@@ -21,26 +21,22 @@ from pathlib import Path
 import msgspec
 
 from antiphon.engines.llamacpp.binding import LibraryUnfit, ModelUnfit, library_path, load
+from antiphon.engines.llamacpp.connection import Connection
 from antiphon.engines.llamacpp.loop import Loop
 from antiphon.engines.llamacpp.model import Sizes, Weights
 from antiphon.engines.llamacpp.protocol import (
     Ask,
     Cancel,
     Ended,
-    Frames,
     FromChild,
     Ready,
-    Said,
     Start,
     ToChild,
-    frame,
 )
 from antiphon.engines.llamacpp.request import Request
 from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
 from antiphon.engines.llamacpp.tokens import Prompter, PromptTooLong
 
-UNSENT_BYTES = 64 * 1024 * 1024
-"""How much a server may leave unread before its connection is dropped."""
 UNSENT_S = 0.1
 """How soon an idle worker tries again to send what a full socket did not take."""
 _PR_SET_PDEATHSIG = 1
@@ -58,36 +54,6 @@ class ChildOptions(msgspec.Struct, frozen=True):
     batch_tokens: int
     context_tokens: int | None = None
     kv_tokens: int | None = None
-
-
-class Connection:
-    """One server process that uses this engine."""
-
-    def __init__(self, link: socket.socket) -> None:
-        self.link = link
-        self.frames = Frames()
-        self.unsent = bytearray()
-        self.said: list[FromChild] = []
-        """What the current step has for it."""
-        self.requests: set[bytes] = set()
-
-    def flush(self) -> None:
-        """Send what has gathered, as far as the socket takes it.
-
-        Raises:
-            OSError: the server is gone, or has stopped reading.
-        """
-        if self.said:
-            self.unsent += frame(Said(self.said))
-            self.said = []
-        while self.unsent:
-            try:
-                sent = self.link.send(self.unsent)
-            except BlockingIOError:
-                break
-            del self.unsent[:sent]
-        if len(self.unsent) > UNSENT_BYTES:
-            raise OSError("the server does not read")
 
 
 Item = Request | Connection | tuple[Connection, FromChild | Cancel]
