@@ -27,7 +27,13 @@ def test_the_example_configuration_is_valid(tmp_path):
 
 @pytest.mark.parametrize(
     "table",
-    [settings.ServerSettings, settings.StoreSettings, settings.LimitSettings, settings.ModelSettings, settings.VersionSettings],
+    [
+        settings.ServerSettings,
+        settings.StoreSettings,
+        settings.LimitSettings,
+        settings.ModelSettings,
+        settings.VersionSettings,
+    ],
     ids=lambda table: table.__name__,
 )
 def test_the_example_shows_every_option(table):
@@ -37,7 +43,11 @@ def test_the_example_shows_every_option(table):
 
 def test_the_example_shows_the_defaults():
     tree = tomllib.loads(EXAMPLE.read_text())
-    for name, table in (("server", settings.ServerSettings), ("limits", settings.LimitSettings), ("store", settings.StoreSettings)):
+    for name, table in (
+        ("server", settings.ServerSettings),
+        ("limits", settings.LimitSettings),
+        ("store", settings.StoreSettings),
+    ):
         assert table(**tree[name]) == table()
 
 
@@ -61,7 +71,9 @@ def test_the_python_example_of_the_readme_runs(house):
 def test_the_curl_line_of_the_banner_works_when_pasted(house, tmp_path):
     line = next(line for line in house.banner.splitlines() if line.startswith("curl "))
     environment = {"ANTIPHON_API_KEY": house.key, "PATH": "/usr/bin:/bin:/usr/local/bin"}
-    done = subprocess.run(["bash", "-c", f"{line} -s"], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        ["bash", "-c", f"{line} -s"], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert '"object":"chat.completion"' in done.stdout
 
 

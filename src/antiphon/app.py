@@ -29,7 +29,7 @@ from antiphon.store.records import LoggedRecords
 from antiphon.store.versions import hold_to_definitions
 from antiphon.wire.json_in import Limits
 
-__all__ = ["EngineFailed", "PortTaken", "StoreUnfit", "WeightsError", "pull", "run"]
+__all__ = ("EngineFailed", "PortTaken", "StoreUnfit", "WeightsError", "pull", "run")
 
 
 def pull(settings: Settings) -> dict[tuple[str, int], Path]:

@@ -12,6 +12,7 @@ from antiphon.domain.errors import BodyTooLarge, FieldFault, InvalidRequest
 from antiphon.domain.models import ModelName
 from antiphon.domain.sampling import Sampling
 from antiphon.wire import chat_schema as schema
+from antiphon.wire import message_schema as said
 from antiphon.wire.chat_rules import broken_rules
 from antiphon.wire.faults import faults
 from antiphon.wire.json_in import Limits, read_json, refuse
@@ -127,10 +128,10 @@ def _asked(chat: schema.ChatBody, sent: dict[str, Any]) -> Iterator[Asked]:
     if chat.max_tokens is not None and chat.max_completion_tokens is None:
         yield Asked("max_completion_tokens", "max_tokens")
     for index, message in enumerate(chat.messages):
-        if isinstance(message, schema.AssistantMessage) and message.audio:
+        if isinstance(message, said.AssistantMessage) and message.audio:
             yield Asked("audio", f"messages[{index}].audio")
         for place, part in enumerate(_parts(message)):
-            if not isinstance(part, schema.TextPart | schema.RefusalPart):
+            if not isinstance(part, said.TextPart | said.RefusalPart):
                 yield Asked(part.type, f"messages[{index}].content[{place}]")
 
 
@@ -138,49 +139,49 @@ def _is_text(name: str, value: object) -> bool:
     return name == "response_format" and value == {"type": "text"}
 
 
-def _message(message: schema.Message) -> Message:
+def _message(message: said.Message) -> Message:
     match message:
-        case schema.AssistantMessage():
+        case said.AssistantMessage():
             calls = [_call(call) for call in message.tool_calls or ()]
             if message.function_call:
                 calls.append(ToolCall(None, message.function_call.name, message.function_call.arguments))
             text = "\n".join(filter(None, (_text(message.content), message.refusal or "")))
             return Message("assistant", text, message.name, tuple(calls))
-        case schema.ToolMessage():
+        case said.ToolMessage():
             return Message("tool", _text(message.content), message.name, tool_call_id=message.tool_call_id)
         case _:
             return Message(message.role, _text(message.content), message.name)
 
 
-def _call(call: schema.FunctionCall | schema.CustomCall) -> ToolCall:
-    if isinstance(call, schema.CustomCall):
+def _call(call: said.FunctionCall | said.CustomCall) -> ToolCall:
+    if isinstance(call, said.CustomCall):
         return ToolCall(call.id, call.custom.name, json.dumps({"input": call.custom.input}, ensure_ascii=False))
     return ToolCall(call.id, call.function.name, call.function.arguments)
 
 
-def _text(content: str | Sequence[schema.UserPart | schema.RefusalPart] | None) -> str:
+def _text(content: str | Sequence[said.UserPart | said.RefusalPart] | None) -> str:
     """Text parts joined by line breaks, as llama.cpp and vLLM do."""
     if content is None or isinstance(content, str):
         return content or ""
-    texts = [part.text if isinstance(part, schema.TextPart) else getattr(part, "refusal", "") for part in content]
+    texts = [part.text if isinstance(part, said.TextPart) else getattr(part, "refusal", "") for part in content]
     return "\n".join(texts)
 
 
-def _parts(message: schema.Message) -> Sequence[schema.UserPart | schema.RefusalPart]:
+def _parts(message: said.Message) -> Sequence[said.UserPart | said.RefusalPart]:
     return message.content if isinstance(message.content, list) else ()
 
 
-def _media_bytes(messages: Sequence[schema.Message]) -> int:
+def _media_bytes(messages: Sequence[said.Message]) -> int:
     """How much of the body is media in it, rather than text."""
     total = 0
     for message in messages:
         for part in _parts(message):
             match part:
-                case schema.ImagePart() if part.image_url.url.startswith("data:"):
+                case said.ImagePart() if part.image_url.url.startswith("data:"):
                     total += len(part.image_url.url)
-                case schema.AudioPart():
+                case said.AudioPart():
                     total += len(part.input_audio.data)
-                case schema.FilePart():
+                case said.FilePart():
                     total += len(part.file.file_data or "")
                 case _:
                     pass

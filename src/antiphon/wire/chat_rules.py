@@ -9,6 +9,7 @@ from typing import Any
 
 from antiphon.domain.errors import FieldFault
 from antiphon.wire import chat_schema as schema
+from antiphon.wire import message_schema as said
 from antiphon.wire.json_in import Limits
 
 Loc = tuple[str | int, ...]
@@ -42,7 +43,7 @@ def _sizes(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
     for index, message in enumerate(chat.messages):
         if isinstance(message.content, list):
             yield from most(("messages", index, "content"), len(message.content), limits.parts, "parts")
-            media += sum(not isinstance(part, schema.TextPart | schema.RefusalPart) for part in message.content)
+            media += sum(not isinstance(part, said.TextPart | said.RefusalPart) for part in message.content)
     yield from most(("messages",), media, limits.media, "images, sounds and files")
     stops = [chat.stop] if isinstance(chat.stop, str) else chat.stop or []
     for index, stop in enumerate(stops):
@@ -95,12 +96,12 @@ def _name(tool: Any) -> tuple[str, str]:
     return tool.type, (tool.function if tool.type == "function" else tool.custom).name
 
 
-def _tool_messages(messages: list[schema.Message]) -> Iterator[FieldFault]:
+def _tool_messages(messages: list[said.Message]) -> Iterator[FieldFault]:
     """Every call is answered once, right behind the turn that made it; nothing else is answered."""
     unanswered: dict[str, int] = {}
     answered: set[str] = set()
     for index, message in enumerate(messages):
-        if isinstance(message, schema.ToolMessage):
+        if isinstance(message, said.ToolMessage):
             if unanswered.pop(message.tool_call_id, None) is None:
                 what = "was answered already" if message.tool_call_id in answered else "was not made by the turn before"
                 yield _fault(("messages", index, "tool_call_id"), f"This call {what}.")
@@ -108,7 +109,7 @@ def _tool_messages(messages: list[schema.Message]) -> Iterator[FieldFault]:
             continue
         yield from _unanswered(unanswered)
         unanswered, answered = {}, set()
-        if isinstance(message, schema.AssistantMessage):
+        if isinstance(message, said.AssistantMessage):
             unanswered = {call.id: index for call in message.tool_calls or ()}
             if len(unanswered) < len(message.tool_calls or ()):
                 yield _fault(("messages", index, "tool_calls"), "Two calls have the same id.")

