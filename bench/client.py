@@ -1,5 +1,6 @@
 """One streaming client for every server that speaks OpenAI's API."""
 
+import itertools
 import json
 import statistics
 import threading
@@ -34,7 +35,7 @@ class Stream:
     def gaps(self, begin: float = 0.0) -> list[float]:
         """The waits between pieces, from the time `begin` on."""
         times = [at for at in self.arrivals if at >= begin]
-        return [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+        return [later - sooner for sooner, later in itertools.pairwise(times)]
 
 
 def stream(target: Target, text: str, tokens: int, stop: threading.Event | None = None) -> Stream:

@@ -23,10 +23,8 @@ def speed(target: Target, count: int) -> float:
 def main() -> None:
     print("threads  spin count  1 idle  4 idle  1 busy  4 busy   tokens/s")
     for threads in (1, 2):
-        for spins in ("default", "1000", "0") if threads > 1 else ("default",):
-            os.environ.pop("GOMP_SPINCOUNT", None)
-            if spins != "default":
-                os.environ["GOMP_SPINCOUNT"] = spins
+        for spins in ("100000", "1000", "0") if threads > 1 else ("0",):
+            os.environ["GOMP_SPINCOUNT"] = spins
             with antiphon(threads) as (target, _):
                 together(target, [story(0)], 16)
                 idle = [speed(target, count) for count in (1, 4)]

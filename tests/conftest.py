@@ -100,16 +100,11 @@ class Server:
     def engine_state(self) -> State:
         """Ask the engine child itself, on its own socket, what it is doing."""
         (path,) = (self.home / "run").glob("*.sock")
-        frames = Frames()
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(10)
             link.connect(str(path))
             link.sendall(frame(Ask()))
-            while True:
-                for body in frames.feed(link.recv(65536)):
-                    for message in msgspec.msgpack.decode(body, type=Said).messages:
-                        if isinstance(message, State):
-                            return message
+            return next(message for message in _heard(link) if isinstance(message, State))
 
     def records(self):
         """The predictions in the log, oldest first."""
@@ -128,6 +123,13 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+
+def _heard(link):
+    frames = Frames()
+    while True:
+        for body in frames.feed(link.recv(65536)):
+            yield from msgspec.msgpack.decode(body, type=Said).messages
 
 
 def until(condition, wait_s=5.0):

@@ -1,6 +1,7 @@
 """The command line, as a person meets it: one clear line, a non-zero exit, nothing half-written."""
 
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -79,7 +80,8 @@ def test_a_file_that_is_no_model_is_one_line_though_its_hash_is_not_given(tmp_pa
 
 
 def test_a_changed_version_is_refused_and_a_changed_size_is_not(tmp_path):
-    base = '[models."a/b"]\nslots = {slots}\n[[models."a/b".versions]]\nnumber = 1\nengine = "scripted"\nscript = {script}\n'
+    base = '[models."a/b"]\nslots = {slots}\n[[models."a/b".versions]]\nnumber = 1\n'
+    base += 'engine = "scripted"\nscript = {script}\n'
     with serving(tmp_path, base.format(slots=1, script='{ tokens = ["one"] }')) as server:
         assert server.stop() == 0
     changed = config(tmp_path, base.format(slots=1, script='{ tokens = ["two"] }'))
@@ -128,8 +130,6 @@ def test_a_database_that_is_not_ours_or_newer_is_refused_and_left_alone(tmp_path
     path = tmp_path / "antiphon.db"
     if content == "newer":
         antiphon(tmp_path, "keys", "list")
-        import sqlite3
-
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version=99")
         connection.close()

@@ -7,9 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from docs.generate import DOCS, PAGES
 
 from antiphon import settings
-from docs.generate import DOCS, PAGES
 
 ROOT = DOCS.parent
 EXAMPLE = ROOT / "examples" / "antiphon.toml"

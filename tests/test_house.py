@@ -35,8 +35,8 @@ def test_no_module_has_state_of_its_own():
         tree = ast.parse(path.read_text())
         assert not any(isinstance(node, ast.Global) for node in ast.walk(tree)), path
         for node in tree.body:
-            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.List | ast.Set):
-                raise AssertionError(f"{path}: a mutable value at module level, line {node.lineno}")
+            is_mutable = isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.List | ast.Set)
+            assert not is_mutable, f"{path}: a mutable value at module level, line {node.lineno}"
 
 
 def test_nothing_unpickles_evaluates_or_shells_out():

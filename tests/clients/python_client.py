@@ -55,34 +55,32 @@ def sync(client):
     return text
 
 
+def fails(kind, call):
+    """Make a call that must fail; give its error."""
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
 def errors(client):
+    tool = {"type": "function", "function": {"name": "f"}}
     for fields, kind, code, param in (
         ({"n": 0}, openai.UnprocessableEntityError, "integer_below_min_value", "n"),
         ({"model": "a/b"}, openai.NotFoundError, "model_not_found", "model"),
-        (
-            {"tools": [{"type": "function", "function": {"name": "f"}}]},
-            openai.BadRequestError,
-            "unsupported_parameter",
-            "tools",
-        ),
+        ({"tools": [tool]}, openai.BadRequestError, "unsupported_parameter", "tools"),
         ({"messages": []}, openai.UnprocessableEntityError, "empty_array", "messages"),
     ):
-        try:
-            client.chat.completions.create(**(ASK | fields))
-        except kind as error:
-            assert (error.code, error.param, error.type) == (code, param, "invalid_request_error")
-            assert error.request_id
-        else:
-            raise AssertionError(fields)
-    try:
-        client.with_options(api_key="wrong").models.list()
-    except openai.AuthenticationError as error:
-        assert error.code == "invalid_api_key"
-    try:
-        client.chat.completions.create(**ASK, extra_headers={"x-request-timeout-seconds": "0.001"})
-    except openai.InternalServerError as error:
-        assert error.code == "deadline_exceeded"
-        assert error.response.status_code == 504
+        error = fails(kind, lambda fields=fields: client.chat.completions.create(**(ASK | fields)))
+        assert (error.code, error.param, error.type) == (code, param, "invalid_request_error")
+        assert error.request_id
+    error = fails(openai.AuthenticationError, client.with_options(api_key="wrong").models.list)
+    assert error.code == "invalid_api_key"
+    late = {"x-request-timeout-seconds": "0.001"}
+    error = fails(openai.InternalServerError, lambda: client.chat.completions.create(**ASK, extra_headers=late))
+    assert error.code == "deadline_exceeded"
+    assert error.response.status_code == 504
 
 
 async def asynchronous(text):

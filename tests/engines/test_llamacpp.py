@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.api.test_auth import keys
 from tests.conftest import REAL, real_config, serving, until
 
 STORY = "Write a story about a lighthouse keeper."
@@ -111,8 +112,6 @@ def test_a_short_question_is_answered_while_a_long_prompt_is_read(house):
 
 def test_another_account_never_sees_what_was_cached_for_the_first(tmp_path, weights):
     """TEN-06."""
-    from tests.api.test_auth import keys
-
     with serving(tmp_path, real_config(weights)) as server:
         other = keys(tmp_path, "create", "--account", "other").splitlines()[-1]
         text = "A long and secret plan of several words, which nobody else may know of."

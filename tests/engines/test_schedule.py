@@ -80,9 +80,8 @@ def test_what_was_used_longest_ago_is_forgotten_first():
 
 @given(st.lists(st.sampled_from(["open", "close", "forget"]), max_size=40))
 def test_sequence_ids_are_neither_lost_nor_given_twice(steps):
-    lines, opened, counter = Lines(4), [], 0
-    for step in steps:
-        counter += 1
+    lines, opened = Lines(4), []
+    for counter, step in enumerate(steps):
         if step == "open" and (new := lines.open("a", [counter])):
             new.read = 1
             opened.append(new)

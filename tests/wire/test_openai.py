@@ -13,7 +13,7 @@ from antiphon.wire.openai import ChunkWriter, ReplyHead, completion_body
 HEAD = ReplyHead("chatcmpl-1", 5, "a/b", "fp")
 
 
-def frames(events, usage=None, **options):
+def frames(events, **options):
     given_options = {"choices": 1, "logprobs": False, "include_usage": False, "include_obfuscation": False} | options
     writer, fold = ChunkWriter(HEAD, **given_options), Fold(given_options["choices"])
     written = b""

@@ -19,8 +19,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from antiphon.domain.errors import EngineFailed
 from antiphon.engines.llamacpp.protocol import Ask, Cancel, Ended, Frames, FromChild, Ready, Said, Start, State, frame
 
-DEFAULT_THREADS = 1
-"""Measured under load: see docs/threads.md."""
+SPIN_COUNT = "0"
+"""GOMP_SPINCOUNT: how long OpenMP's idle threads burn a core before they sleep. Measured in docs/threads.md."""
 DEFAULT_BATCH_TOKENS = 64
 """From 64 tokens on llama.cpp's attention works in tiles, which reads long prompts 1.6 times as fast; more than that
 gains nothing on a CPU, and makes everybody who arrives wait longer. See docs/decisions/0004-embedded-engine.md."""
@@ -184,7 +184,7 @@ def _arguments(options: Options, path: Path) -> str:
         "socket": str(path),
         "parent": os.getpid(),
         "slots": options.slots,
-        "threads": options.threads or DEFAULT_THREADS,
+        "threads": options.threads or default_threads(),
         "batch_tokens": options.batch_tokens or DEFAULT_BATCH_TOKENS,
         "context_tokens": options.context_tokens,
         "kv_tokens": options.kv_tokens,
@@ -192,10 +192,15 @@ def _arguments(options: Options, path: Path) -> str:
     return msgspec.json.encode(values).decode()
 
 
+def default_threads() -> int:
+    """Give the number of decode threads: half of what the system counts, at least one; docs/threads.md says why."""
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    # Without these a fault in llama.cpp starts a debugger before it ends the process, and idle threads burn a core.
-    return kept | {"GGML_NO_BACKTRACE": "1", "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
+    # Without the first, a fault in llama.cpp starts a debugger before it ends the process.
+    return kept | {"GGML_NO_BACKTRACE": "1", "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", SPIN_COUNT)}
 
 
 async def _until_ready(process: Process) -> None:
