@@ -166,7 +166,8 @@ def _banner(settings: Settings, port: int, key: str | None) -> str:
     """What a newcomer needs: where, which model, the key if it was just made, and a line to paste."""
     host = "127.0.0.1" if settings.server.host in {"0.0.0.0", "::"} else settings.server.host  # noqa: S104 - compared
     base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-    body = json.dumps({"model": next(iter(settings.models)), "messages": [{"role": "user", "content": "Hello!"}]})
+    messages = [{"role": "user", "content": "Hello!"}]
+    body = json.dumps({"model": next(iter(settings.models)), "messages": messages, "max_completion_tokens": 100})
     secret = key or "$ANTIPHON_API_KEY"
     curl = f'curl {base_url}/chat/completions -H "Authorization: Bearer {secret}" -H "Content-Type: application/json"'
     lines = [

@@ -104,6 +104,8 @@ class ScriptedEngine:
         yield Accepted(script.prompt_tokens, cached_tokens=0)
         writers = [ChoiceWriter(index, sampling.stop) for index in range(sampling.n)]
         for place, token in enumerate(_tokens(script, work)):
+            if not writers:
+                break
             _fail(script, place)
             await anyio.sleep(script.token_s)
             for writer in list(writers):
