@@ -72,8 +72,8 @@ def antiphon(threads: int, **options: str) -> Iterator[tuple[Target, int]]:
 
 @contextlib.contextmanager
 def baseline(threads: int) -> Iterator[Target]:
-    """Run llama.cpp's own server on the same weights."""
+    """Run llama.cpp's own server on the same weights. It divides its context among its slots."""
     path, _ = weights()
-    command = [sys.executable, "-m", "bench.baseline", str(path), str(threads), str(SLOTS), str(2 * CONTEXT)]
+    command = [sys.executable, "-m", "bench.baseline", str(path), str(threads), str(SLOTS), str(SLOTS * CONTEXT)]
     with _process(command, r"(http://\S+)", dict(os.environ)) as (_, url):
         yield Target("llama.cpp's server", f"{url}/v1", "x")

@@ -126,6 +126,7 @@ def _registry(settings: Settings, weights: Mapping[tuple[str, int], Path], seen:
                 threads=version.threads,
                 batch_tokens=version.batch_tokens,
                 kv_tokens=version.kv_tokens,
+                prefix_tokens=version.prefix_tokens,
                 script=version.script,
             )
             engines[version.number] = ENGINES[version.engine](definition)

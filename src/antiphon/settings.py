@@ -101,6 +101,7 @@ class VersionSettings(_Frozen):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     batch_tokens: Annotated[int, Field(ge=8, le=4096)] | None = None
     kv_tokens: Annotated[int, Field(ge=64)] | None = None
+    prefix_tokens: Annotated[int, Field(ge=0)] | None = None
     script: dict[str, Any] | None = None
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ class Definition:
     threads: int | None
     batch_tokens: int | None
     kv_tokens: int | None
+    prefix_tokens: int | None
     script: Mapping[str, Any] | None
 
 
@@ -44,6 +45,7 @@ def _llamacpp(definition: Definition) -> Engine:
             threads=definition.threads,
             batch_tokens=definition.batch_tokens,
             kv_tokens=definition.kv_tokens,
+            prefix_tokens=definition.prefix_tokens,
         )
     )
 

@@ -149,6 +149,9 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "llama_memory_clear": (None, (c_void_p, c_bool)),
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
+    "llama_state_seq_get_size": (c_size_t, (c_void_p, c_int32)),
+    "llama_state_seq_get_data": (c_size_t, (c_void_p, c_void_p, c_size_t, c_int32)),
+    "llama_state_seq_set_data": (c_size_t, (c_void_p, c_void_p, c_size_t, c_int32)),
     "llama_n_ctx": (c_uint32, (c_void_p,)),
     "llama_set_abort_callback": (None, (c_void_p, c_void_p, c_void_p)),
 }

@@ -49,7 +49,9 @@ class Options:
     threads: int | None = None
     batch_tokens: int | None = None
     kv_tokens: int | None = None
-    """What all sequences together may hold; None: twice the context."""
+    """What all running sequences together may hold; None: twice the context."""
+    prefix_tokens: int | None = None
+    """What is remembered of ended ones; None: as many."""
 
 
 class Child:
@@ -188,6 +190,7 @@ def _arguments(options: Options, path: Path) -> str:
         "batch_tokens": options.batch_tokens or DEFAULT_BATCH_TOKENS,
         "context_tokens": options.context_tokens,
         "kv_tokens": options.kv_tokens,
+        "prefix_tokens": options.prefix_tokens,
     }
     return msgspec.json.encode(values).decode()
 

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,21 +11,27 @@ from antiphon.core.writing import ChoiceWriter
 from antiphon.domain.events import TextDelta, TokenLogprob
 from antiphon.engines.llamacpp.binding import ABORTED, NO_SLOT
 from antiphon.engines.llamacpp.model import Context, Vocabulary
-from antiphon.engines.llamacpp.protocol import (
-    Accepted,
-    ChoiceEnded,
-    Ended,
-    FromChild,
-    Logprob,
-    State,
-    Text,
-)
+from antiphon.engines.llamacpp.prefixes import Prefix, Prefixes
+from antiphon.engines.llamacpp.protocol import Accepted, ChoiceEnded, Ended, FromChild, Logprob, State, Text
 from antiphon.engines.llamacpp.request import Choice, Request
 from antiphon.engines.llamacpp.sample import Sampler, Scored
 from antiphon.engines.llamacpp.schedule import Chunk, Line, Lines, Pace, plan
 
 ABORT_TOKENS = 32
 """A running batch of more tokens than this is aborted when its request is cancelled; a smaller one ends soon enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much there may be of everything."""
+
+    slots: int
+    """Choices at once."""
+    context_tokens: int
+    """In one sequence."""
+    prefix_tokens: int
+    """Remembered of ended sequences."""
+
 
 Tell = Callable[[Hashable, FromChild], None]
 """Gives a message to the connection a request came by."""
@@ -37,10 +44,11 @@ class DecodeFailed(Exception):
 class Loop:
     """Runs requests on one context."""
 
-    def __init__(self, context: Context, vocabulary: Vocabulary, context_tokens: int, slots: int, tell: Tell) -> None:
+    def __init__(self, context: Context, vocabulary: Vocabulary, room: Room, tell: Tell) -> None:
         self._context, self._vocabulary, self._tell = context, vocabulary, tell
-        self._context_tokens, self._slots = context_tokens, slots
+        self._context_tokens, self._slots = room.context_tokens, room.slots
         self._lines = Lines(context.sizes.sequences)
+        self._prefixes = Prefixes(room.prefix_tokens)
         self._pace = Pace(context.sizes.batch)
         self._waiting: deque[Request] = deque()
         self._requests: dict[bytes, Request] = {}
@@ -75,7 +83,7 @@ class Loop:
             requests=len(self._requests),
             reading=sum(line.unread > 1 for line in live),
             decoding=sum(line.unread <= 1 for line in live),
-            remembered=len(self._lines.remembered),
+            remembered=len(self._prefixes),
             read_tokens=self._read,
             generated_tokens=self._generated,
             steps=self._steps,
@@ -109,19 +117,14 @@ class Loop:
             self._end(request)
 
     def _begin(self) -> None:
-        """Start waiting requests, in order, while there are slots and sequence ids for all their choices."""
+        """Start waiting requests, in order, while there are slots for all their choices."""
         while self._waiting:
             request = self._waiting[0]
             running = sum(len(choices) for choices in self._choices.values())
             if running + request.start.n > self._slots:
                 return
-            if request.start.seed is not None and not self._lines.live:
-                self._start_afresh()
-            line = self._open(request)
-            if line is None:
-                return
             self._waiting.popleft()
-            start = request.start
+            line, start = self._open(request), request.start
             request.choices = [
                 Choice(request, line, Sampler(start, index), ChoiceWriter(index, start.stop))
                 for index in range(start.n)
@@ -129,35 +132,36 @@ class Loop:
             self._choices[line.id] = list(request.choices)
             self._tell(request.connection, Accepted(start.id, len(request.prompt), line.read))
 
-    def _start_afresh(self) -> None:
-        """Empty the memory, so that a seeded answer on an idle engine does not depend on what was asked before.
-
-        Attention adds up a sequence's cells in the order in which they lie, and cells that were freed are filled again
-        in whatever order they are free: the same tokens then give sums that differ in their last bits, and now and
-        then another token. Measured: docs/decisions/0004-embedded-engine.md.
-        """
-        self._lines.forget_all()
-        self._context.clear()
-
-    def _open(self, request: Request) -> Line | None:
-        """Open the line that reads a request's prompt, beginning with what another line has read of it already."""
-        account = request.start.account
-        line = self._new_line(account, list(request.prompt))
-        if line is None:
-            return None
-        source, length = self._lines.best_prefix(account, request.prompt)
-        if source is not None and self._context.is_rewindable:
-            self._context.share(source.id, line.id, length)
-            self._lines.touch(source)
-            line.read = length
+    def _open(self, request: Request) -> Line:
+        """Open the line that reads a request's prompt, beginning with what was read of it already."""
+        start, is_alone = request.start, not self._lines.live
+        if is_alone:
+            self._context.clear()
+        line = self._lines.open(start.account, list(request.prompt))
+        # With a seed, an idle engine reads everything itself: what another batch has read, or generated, differs in
+        # its last bits, and now and then gives another token. Measured: docs/decisions/0004-embedded-engine.md.
+        if start.seed is None or not is_alone:
+            self._reuse(line)
         return line
 
-    def _new_line(self, account: str, tokens: list[int]) -> Line | None:
-        line = self._lines.open(account, tokens)
-        while line is None and (dropped := self._lines.forget_oldest()):
-            self._context.forget(dropped.id)
-            line = self._lines.open(account, tokens)
-        return line
+    def _reuse(self, line: Line) -> None:
+        """Let a line begin with what another one reads, or an ended one had read, of the same tokens."""
+        context = self._context
+        source, shared = self._lines.best_prefix(line.account, line.tokens) if context.is_rewindable else (None, 0)
+        prefix, length = self._prefixes.best(line.account, line.tokens, whole=not context.is_rewindable)
+        if prefix and length > shared and context.restore(line.id, prefix.cells):
+            self._cut(line, length)
+        elif source:
+            context.share(source.id, line.id, shared)
+            line.read = shared
+
+    def _remember(self, line: Line) -> None:
+        """Keep what a line has read, for later prompts that begin with it."""
+        tokens = line.tokens[: line.read]
+        if self._prefixes.wants(line.account, tokens):
+            cells = self._context.save(line.id)
+            if cells is not None:
+                self._prefixes.add(Prefix(line.account, tokens, cells))
 
     def _decode(self, chunks: list[Chunk]) -> bool:
         """Run a batch; False when it did not run and everything is as it was before, but for the room made for it."""
@@ -206,13 +210,11 @@ class Loop:
         line.read = length
 
     def _make_room(self) -> None:
-        """Free memory: forget what is only remembered, then what came last; that is read again when its turn comes."""
-        if dropped := self._lines.forget_oldest():
-            self._context.forget(dropped.id)
-        elif line := self._lines.youngest():
-            self._cut(line, 0)
-        else:
+        """Take the memory of what came last; that is read again when its turn comes."""
+        line = self._lines.youngest()
+        if line is None:
             raise DecodeFailed("one sequence does not fit the context's memory")
+        self._cut(line, 0)
 
     def _advance(self, chunks: list[Chunk]) -> None:
         """Note what was read, and draw the next token of every line that is read to its end."""
@@ -233,9 +235,7 @@ class Loop:
         first, *others = self._choices[line.id]
         self._choices[line.id] = [first]
         for choice in others:
-            own = self._new_line(line.account, list(line.tokens))
-            if own is None:
-                raise DecodeFailed("no sequence id is free for a choice that was promised one")
+            own = self._lines.open(line.account, list(line.tokens))
             self._context.share(line.id, own.id, line.read)
             own.read = line.read
             choice.line = own
@@ -268,9 +268,13 @@ class Loop:
 
     def _close(self, choice: Choice) -> None:
         """End a choice's line, once: before they fan out, all of a request's choices have the same one."""
-        if self._choices.pop(choice.line.id, None) is not None:
-            for dropped in self._lines.close(choice.line):
-                self._context.forget(dropped.id)
+        line = choice.line
+        if self._choices.pop(line.id, None) is None:
+            return
+        if choice.writer.choice == 0:  # several choices share their prompt, and a conversation goes on with one
+            self._remember(line)
+        self._lines.close(line)
+        self._context.forget(line.id)
 
     def _end(self, request: Request) -> None:
         del self._requests[request.start.id]

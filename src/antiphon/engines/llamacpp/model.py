@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.engines.llamacpp.binding import Batch, LibraryUnfit, ModelUnfit
+from antiphon.engines.llamacpp.prefixes import Cells
 
 Floats = NDArray[np.float32]
 
@@ -75,7 +76,7 @@ class Sizes:
     batch: int
     """Tokens in one decode."""
     sequences: int
-    """Sequence ids, live and remembered."""
+    """Sequence ids; at least two, for the self-check."""
     outputs: int
     """Rows of logits in one decode."""
     threads: int
@@ -183,6 +184,18 @@ class Context:
         done: bool = self._library.llama_memory_seq_rm(self._memory, sequence, start, -1)
         return done
 
+    def save(self, sequence: int) -> Cells | None:
+        """Copy a sequence's cells out; None when they cannot be."""
+        size = self._library.llama_state_seq_get_size(self._handle, sequence)
+        cells = np.empty(size, np.uint8)
+        written = self._library.llama_state_seq_get_data(self._handle, cells.ctypes.data, size, sequence)
+        return cells if written == size else None
+
+    def restore(self, sequence: int, cells: Cells) -> bool:
+        """Give a sequence the cells that were copied out of another; False, and nothing, when there is no room."""
+        done: int = self._library.llama_state_seq_set_data(self._handle, cells.ctypes.data, cells.size, sequence)
+        return done > 0
+
     def clear(self) -> None:
         """Drop every sequence, and begin to fill the memory from its start again."""
         self._library.llama_memory_clear(self._memory, False)  # noqa: FBT003 - the cells' contents may stay
@@ -192,7 +205,7 @@ class Context:
         self._library.llama_memory_seq_cp(self._memory, source, target, 0, end)
 
     def check(self, prompt: Sequence[int]) -> None:
-        """Decode a few tokens twice, whole and through a shared beginning, and see that both agree.
+        """Decode a few tokens three times, whole and behind a shared and a copied beginning, and see that all agree.
 
         This is the last part of the self-check: it vouches for the batch's layout, the memory calls and the kernels.
 
@@ -202,10 +215,16 @@ class Context:
         first = self._run(prompt, 0, 0)
         self.share(0, 1, len(prompt) - 1)
         second = self._run(prompt, 1, len(prompt) - 1)
-        self.forget(0)
-        self.forget(1)
-        if not (np.isfinite(first).all() and first.std() > 0 and np.abs(first - second).max() < 1.0):
-            raise LibraryUnfit("the llama.cpp library does not compute the same logits twice")
+        self.forget(1, len(prompt) - 1)
+        cells = self.save(1)
+        self.clear()
+        if cells is None or not self.restore(0, cells):
+            raise LibraryUnfit("the llama.cpp library does not copy a sequence")
+        third = self._run(prompt, 0, len(prompt) - 1)
+        self.clear()
+        off = max(np.abs(first - second).max(), np.abs(first - third).max())
+        if not (np.isfinite(first).all() and first.std() > 0 and off < 1.0):
+            raise LibraryUnfit("the llama.cpp library does not compute the same logits again")
 
     def _run(self, prompt: Sequence[int], sequence: int, start: int) -> Floats:
         count = len(prompt) - start

@@ -1,11 +1,14 @@
-"""What goes into the next batch, and which sequences to keep, share or drop. Decides only: nothing here computes.
+"""What goes into the next batch, and which sequence shares what with which. Decides only: nothing here computes.
 
 A sequence is a list of tokens of which the first `read` are in the context's memory. Reading a prompt, decoding and
 catching up after an eviction are one thing: some tokens are not read yet.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from antiphon.engines.llamacpp.prefixes import common
 
 SMALLEST_CHUNK = 16
 """Tokens of a prompt that every step reads at least, however slow the machine: reading must end some day."""
@@ -21,7 +24,7 @@ class Line:
     tokens: list[int]
     read: int = 0
     arrival: int = 0
-    """Its place in the order of arrival, or of last use once it is only remembered."""
+    """Its place in the order of arrival."""
 
     @property
     def unread(self) -> int:
@@ -91,30 +94,24 @@ def plan(lines: Iterable[Line], pace: Pace) -> list[Chunk]:
     return chunks + [Chunk(line, counts[id(line)]) for line in reading if counts[id(line)]]
 
 
-def common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the beginning two token lists share; by halving, so that the comparing is done in C."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 class Lines:
-    """Every sequence of the memory: those that run, and those remembered for the prefix they hold."""
+    """Every sequence that runs."""
 
     def __init__(self, ids: int) -> None:
         self.live: dict[int, Line] = {}
-        self.remembered: dict[int, Line] = {}
         self._free = list(range(ids - 1, -1, -1))
-        self._clock = 0
+        self._arrivals = itertools.count()
 
-    def _tick(self) -> int:
-        self._clock += 1
-        return self._clock
+    def open(self, account: str, tokens: list[int]) -> Line:
+        """Begin a line. There are as many ids as slots, so that one is always free for who holds a slot."""
+        line = Line(self._free.pop(), account, tokens, arrival=next(self._arrivals))
+        self.live[line.id] = line
+        return line
+
+    def close(self, line: Line) -> None:
+        """End a line."""
+        del self.live[line.id]
+        self._free.append(line.id)
 
     def best_prefix(self, account: str, tokens: Sequence[int]) -> tuple[Line | None, int]:
         """Find the line of this account that has read most of a prompt's beginning; and how much.
@@ -122,66 +119,14 @@ class Lines:
         The last token is always left to read, for its logits.
         """
         found, length = None, 0
-        for line in (*self.live.values(), *self.remembered.values()):
+        for line in self.live.values():
             if line.account == account and line.read > length:
                 shared = min(common(line.tokens[: line.read], tokens), len(tokens) - 1)
                 if shared > length:
                     found, length = line, shared
         return found, length
 
-    def open(self, account: str, tokens: list[int]) -> Line | None:
-        """Begin a line; None when no sequence id is free (forget a remembered one, or wait)."""
-        if not self._free:
-            return None
-        line = Line(self._free.pop(), account, tokens, arrival=self._tick())
-        self.live[line.id] = line
-        return line
-
-    def close(self, line: Line) -> list[Line]:
-        """End a line: it is remembered for what it has read. Give the lines this makes useless, already dropped."""
-        del self.live[line.id]
-        line.tokens = line.tokens[: line.read]
-        covered = [
-            other
-            for other in self.remembered.values()
-            if other.account == line.account and common(other.tokens, line.tokens) == len(other.tokens)
-        ]
-        for other in covered:
-            self._drop(other)
-        line.arrival = self._tick()
-        self.remembered[line.id] = line
-        if not line.tokens or any(
-            common(line.tokens, other.tokens) == len(line.tokens)
-            for other in self.remembered.values()
-            if other.account == line.account and other is not line
-        ):
-            self._drop(line)
-            covered.append(line)
-        return covered
-
-    def touch(self, line: Line) -> None:
-        """Note that a line's prefix was used."""
-        if line.id in self.remembered:
-            line.arrival = self._tick()
-
-    def forget_oldest(self) -> Line | None:
-        """Drop the remembered line that was used longest ago; None when nothing is remembered."""
-        if not self.remembered:
-            return None
-        oldest = min(self.remembered.values(), key=lambda line: line.arrival)
-        self._drop(oldest)
-        return oldest
-
-    def forget_all(self) -> None:
-        """Drop everything that is remembered."""
-        for line in list(self.remembered.values()):
-            self._drop(line)
-
     def youngest(self) -> Line | None:
-        """The live line that came last and holds memory: the one to take it from; None when only one is left."""
+        """The line that came last and holds memory: the one to take it from; None when only one is left."""
         holding = [line for line in self.live.values() if line.read]
         return max(holding, key=lambda line: line.arrival) if len(holding) > 1 else None
-
-    def _drop(self, line: Line) -> None:
-        del self.remembered[line.id]
-        self._free.append(line.id)

@@ -22,7 +22,7 @@ import msgspec
 
 from antiphon.engines.llamacpp.binding import LibraryUnfit, ModelUnfit, library_path, load
 from antiphon.engines.llamacpp.connection import Connection
-from antiphon.engines.llamacpp.loop import Loop
+from antiphon.engines.llamacpp.loop import Loop, Room
 from antiphon.engines.llamacpp.model import Sizes, Weights
 from antiphon.engines.llamacpp.protocol import (
     Ask,
@@ -54,6 +54,7 @@ class ChildOptions(msgspec.Struct, frozen=True):
     batch_tokens: int
     context_tokens: int | None = None
     kv_tokens: int | None = None
+    prefix_tokens: int | None = None
 
 
 Item = Request | Connection | tuple[Connection, FromChild | Cancel]
@@ -73,7 +74,7 @@ class Worker:
         weights = Weights(library, Path(options.weights))
         context_tokens = min(options.context_tokens or weights.trained_context, weights.trained_context)
         cells = max(options.kv_tokens or 2 * context_tokens, context_tokens)
-        sequences = 2 * options.slots
+        sequences = max(2, options.slots)
         context = weights.context(Sizes(cells, options.batch_tokens, sequences, sequences, options.threads))
         vocabulary = weights.vocabulary
         context.check(vocabulary.tokenize("The quick brown fox jumps over the lazy dog.", control=False))
@@ -82,7 +83,8 @@ class Worker:
         self._vocabulary, self._slots, self._context_tokens = vocabulary, options.slots, context_tokens
         self._prompter = Prompter(vocabulary, template, context_tokens)
         self._prompts = ThreadPoolExecutor(1, "prompts")
-        self._loop = Loop(context, vocabulary, context_tokens, options.slots, self._tell)
+        prefix_tokens = cells if options.prefix_tokens is None else options.prefix_tokens
+        self._loop = Loop(context, vocabulary, Room(options.slots, context_tokens, prefix_tokens), self._tell)
         self._ready = Ready(context_tokens, vocabulary.size, os.getpid())
         self._inbox: deque[Item] = deque()
         self._awake = threading.Event()
@@ -226,6 +228,9 @@ _EXPECTED = (
     "ret = 2",
     "failed to find a memory slot",  # a full pool: the loop makes room
     "ret = 1",
+    "failed to find available cells",  # the next three: a full pool again, for a prefix that is then read anew
+    "failed to restore",
+    "error loading state",
 )
 """Warnings of the library about what we do on purpose."""
 
