@@ -5,6 +5,7 @@ import json
 import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import httpx
@@ -69,15 +70,9 @@ def stream(target: Target, text: str, tokens: int, stop: threading.Event | None 
 
 def together(target: Target, texts: list[str], tokens: int) -> tuple[float, list[Stream]]:
     """Run a stream for each text at once; give tokens/s over all, and the streams."""
-    streams: list[Stream] = []
-    threads = [
-        threading.Thread(target=lambda text=text: streams.append(stream(target, text, tokens))) for text in texts
-    ]
     begun = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(texts)) as pool:
+        streams = list(pool.map(lambda text: stream(target, text, tokens), texts))
     return sum(seen.tokens for seen in streams) / (time.perf_counter() - begun), streams
 
 
