@@ -14,6 +14,7 @@ from antiphon.settings import read_settings
 from tests.conftest import REAL
 
 ASK = "Write one sentence about the sea."
+STORY = "Write a story about a lighthouse keeper."
 GREEDY = {"temperature": 0, "max_tokens": 24}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
@@ -168,18 +169,93 @@ def test_seed_repeats_an_answer_and_another_seed_changes_it(house):
     assert said(house, temperature=1, seed=11) != said(house, temperature=1, seed=-12)
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Oslo", "Rome"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+WEATHER = {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": SCHEMA}}
+
+
+def calls(house, **fields):
+    return answer(house, **({"max_tokens": 200} | fields))["choices"][0]["message"].get("tool_calls", [])
+
+
+def test_tools_and_tool_choice_required_always_give_one_valid_call(house):
+    for temperature in (0, 2):
+        (call,) = calls(house, tools=[WEATHER], tool_choice="required", temperature=temperature)
+        arguments = json.loads(call["function"]["arguments"])
+        assert call["function"]["name"] == "weather"
+        assert arguments["city"] in {"Oslo", "Rome"}
+        assert 1 <= arguments["days"] <= 9
+
+
+def test_tool_choice_names_the_one_that_is_called_and_none_calls_nothing(house):
+    both = [WEATHER, {"type": "function", "function": {"name": "now"}}]
+    named = answer(house, tools=both, tool_choice={"type": "function", "function": {"name": "now"}}, max_tokens=100)
+    (call,) = named["choices"][0]["message"]["tool_calls"]
+    assert (call["function"]["name"], call["function"]["arguments"]) == ("now", "{}")
+    assert named["choices"][0]["finish_reason"] == "stop"
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "weather"}}]}
+    (call,) = calls(house, tools=both, tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+    assert call["function"]["name"] == "weather"
+    assert calls(house, tools=both, tool_choice="none") == []
+
+
+def test_parallel_tool_calls_allows_several_and_is_off_by_default(house):
+    asked = {"tools": [WEATHER], "tool_choice": "required", "max_tokens": 400}
+    assert len(calls(house, **asked)) == 1
+    assert len(calls(house, **asked, parallel_tool_calls=True)) > 1
+
+
+def test_prediction_changes_the_speed_and_never_the_text(house):
+    plain = answer(house, STORY, max_tokens=120)
+    text = plain["choices"][0]["message"]["content"]
+    counted = plain["usage"]["completion_tokens"]
+    for predicted in (text, text[:200] + " xyz " + text[200:], "Nothing like it. " * 20):
+        guessed = answer(house, STORY, max_tokens=120, prediction={"type": "content", "content": predicted})
+        assert guessed["choices"][0]["message"]["content"] == text
+        details = guessed["usage"]["completion_tokens_details"]
+        assert guessed["usage"]["completion_tokens"] == counted + details["rejected_prediction_tokens"]
+        assert (details["accepted_prediction_tokens"] > counted // 2) == (predicted[:50] == text[:50])
+
+
+def test_verbosity_adds_one_instruction_and_says_so(house):
+    lengths = {}
+    for level in ("low", "medium", "high"):
+        response = house.chat(REAL, ASK, **GREEDY, verbosity=level)
+        lengths[level] = response.json()["usage"]["prompt_tokens"]
+        said = response.headers.get("x-antiphon-parameters")
+        assert said == (None if level == "medium" else "verbosity=instruction")
+    assert len(set(lengths.values())) == 3
+
+
+def test_reasoning_effort_has_nothing_to_constrain_on_a_model_that_does_not_reason(house):
+    response = house.chat(REAL, ASK, **GREEDY, reasoning_effort="high")
+    assert response.headers["x-antiphon-parameters"] == "reasoning_effort=nothing to constrain"
+    assert response.json()["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
+
+
+def test_response_format_gives_json_of_the_schema(house):
+    named = {"name": "x", "schema": SCHEMA, "strict": True}
+    said_json = said(house, response_format={"type": "json_schema", "json_schema": named}, max_tokens=100)
+    assert json.loads(said_json)["city"] in {"Oslo", "Rome"}
+    assert isinstance(json.loads(said(house, response_format={"type": "json_object"}, max_tokens=200)), dict)
+
+
+def test_functions_and_function_call_answer_in_the_deprecated_form(house):
+    asked = {"functions": [WEATHER["function"]], "function_call": {"name": "weather"}}
+    choice = answer(house, **asked, max_tokens=200)["choices"][0]
+    assert choice["finish_reason"] == "function_call"
+    assert choice["message"]["function_call"]["name"] == "weather"
+    assert "tool_calls" not in choice["message"]
+
+
 REFUSED = {
     "audio": {"audio": {"voice": "alloy", "format": "wav"}, "modalities": ["text", "audio"]},
     "modalities": {"modalities": ["audio", "text"], "audio": {"voice": "alloy", "format": "wav"}},
-    "parallel_tool_calls": {"parallel_tool_calls": True, "tools": [TOOL]},
-    "prediction": {"prediction": {"type": "content", "content": "x"}},
-    "reasoning_effort": {"reasoning_effort": "low"},
-    "tool_choice": {"tool_choice": "required", "tools": [TOOL]},
-    "tools": {"tools": [TOOL]},
-    "verbosity": {"verbosity": "low"},
-    "response_format": {"response_format": {"type": "json_object"}},
     "store": {"store": True},
-    "functions": {"functions": [TOOL["function"]]},
 }
 
 
@@ -190,7 +266,7 @@ def test_a_field_that_cannot_be_honoured_yet_is_refused_by_name(house, field):
     error = response.json()["error"]
     assert error["code"] == "unsupported_parameter"
     assert error["param"] in REFUSED[field]
-    assert field == error["param"] or field in {"modalities", "parallel_tool_calls", "tool_choice"}
+    assert field == error["param"] or field == "modalities"
 
 
 def test_the_table_and_the_tests_above_cover_the_seed():

@@ -65,11 +65,10 @@ def fails(kind, call):
 
 
 def errors(client):
-    tool = {"type": "function", "function": {"name": "f"}}
     for fields, kind, code, param in (
         ({"n": 0}, openai.UnprocessableEntityError, "integer_below_min_value", "n"),
         ({"model": "a/b"}, openai.NotFoundError, "model_not_found", "model"),
-        ({"tools": [tool]}, openai.BadRequestError, "unsupported_parameter", "tools"),
+        ({"store": True}, openai.BadRequestError, "unsupported_parameter", "store"),
         ({"messages": []}, openai.UnprocessableEntityError, "empty_array", "messages"),
     ):
         error = fails(kind, lambda fields=fields: client.chat.completions.create(**(ASK | fields)))

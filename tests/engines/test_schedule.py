@@ -6,6 +6,10 @@ from hypothesis import strategies as st
 from antiphon.engines.llamacpp.schedule import SMALLEST_CHUNK, Line, Lines, Pace, plan
 
 
+def no_guess(line, most):
+    return ()
+
+
 def line(number, unread, read=0):
     return Line(number, "a", list(range(read + unread)), read, arrival=number)
 
@@ -13,7 +17,7 @@ def line(number, unread, read=0):
 @given(st.lists(st.integers(0, 300), max_size=12), st.integers(16, 128))
 def test_a_batch_never_overflows_repeats_a_line_or_forgets_one_that_decodes(unread, batch):
     lines = [line(number, count) for number, count in enumerate(unread)]
-    chunks = plan(lines, Pace(batch))
+    chunks = plan(lines, Pace(batch), no_guess)
     assert sum(chunk.count for chunk in chunks) <= batch
     assert len({chunk.line.id for chunk in chunks}) == len(chunks)
     assert all(1 <= chunk.count <= chunk.line.unread for chunk in chunks)
@@ -25,7 +29,7 @@ def test_a_batch_never_overflows_repeats_a_line_or_forgets_one_that_decodes(unre
 
 def test_a_long_prompt_and_a_short_one_share_the_room():
     first, short = line(1, 1000), line(2, 20)
-    counts = {chunk.line.id: chunk.count for chunk in plan([first, short], Pace(64))}
+    counts = {chunk.line.id: chunk.count for chunk in plan([first, short], Pace(64), no_guess)}
     assert counts == {1: 44, 2: 20}
 
 

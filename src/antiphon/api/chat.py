@@ -15,6 +15,7 @@ from antiphon.api.answer import Header
 from antiphon.api.incoming import ClientLeft, discard, header, read_body
 from antiphon.api.replies import EventReply, Reply, WholeReply
 from antiphon.api.services import Services
+from antiphon.core.contract import Contract
 from antiphon.core.ports import Work
 from antiphon.core.registry import Resolved, fit
 from antiphon.domain.errors import AntiphonError, BodyTooLarge, Draining, FieldFault, InvalidRequest, tell
@@ -35,6 +36,7 @@ class Call:
 
     work: Work
     resolved: Resolved
+    contract: Contract
     deadline_s: float
 
 
@@ -72,11 +74,11 @@ class ChatCompletions:
         body = await read_body(scope, receive, services.limits.body_bytes)
         request = read_chat(body, services.limits)
         resolved = services.registry.resolve(request.model, state["account"])
-        fit(request, resolved)
+        contract = fit(request, resolved)
         if request.ignored and b"handling=strict" in (header(scope, b"prefer") or b"").replace(b" ", b"").lower():
             raise InvalidRequest(tuple(map(_unknown, request.ignored)))
         deadline_s = min(services.deadline_s, resolved.model.deadline_s, _asked_deadline_s(scope))
-        return Call(Work(state["request_id"], state["account"], request), resolved, deadline_s)
+        return Call(Work(state["request_id"], state["account"], request), resolved, contract, deadline_s)
 
     async def _predict(self, call: Call, reply: Reply, receive: ASGIReceiveCallable) -> None:
         """Run the prediction for as long as its client is there."""
@@ -94,7 +96,9 @@ class ChatCompletions:
     async def _answer(self, call: Call, reply: Reply, group: TaskGroup) -> None:
         pulse = _Pulse(reply)
         group.start_soon(pulse.beat)
-        async with self._services.predictor.predict(call.work, call.resolved, call.deadline_s) as running:
+        async with self._services.predictor.predict(
+            call.work, call.resolved, call.contract, call.deadline_s
+        ) as running:
             async for event in running:
                 pulse.touch()
                 await reply.event(event)
@@ -133,6 +137,8 @@ def _reply(call: Call, send: ASGISendCallable) -> Reply:
         fingerprint=call.resolved.fingerprint,
     )
     headers = [(b"x-antiphon-ignored", ", ".join(request.ignored).encode())] if request.ignored else []
+    if call.contract.receipt:
+        headers.append((b"x-antiphon-parameters", ", ".join(call.contract.receipt).encode()))
     return (EventReply if request.stream else WholeReply)(send, request, head, headers)
 
 

@@ -43,16 +43,15 @@ class WholeReply:
         self, send: ASGISendCallable, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]
     ) -> None:
         self._send, self._head, self._headers = send, head, headers
-        self._logprobs = request.sampling.logprobs
+        self._logprobs, self._is_legacy = request.sampling.logprobs, request.tools.is_legacy
 
     async def event(self, event: Event) -> None:
         """Wait for the end."""
 
     async def done(self, completion: Completion) -> None:
         """Send it all."""
-        await answer.json(
-            self._send, 200, completion_body(self._head, completion, logprobs=self._logprobs), self._headers
-        )
+        body = completion_body(self._head, completion, logprobs=self._logprobs, is_legacy=self._is_legacy)
+        await answer.json(self._send, 200, body, self._headers)
 
     async def fail(self, error: AntiphonError) -> None:
         """Send the error."""
@@ -76,6 +75,7 @@ class EventReply:
             logprobs=request.sampling.logprobs,
             include_usage=request.include_usage,
             include_obfuscation=request.include_obfuscation,
+            is_legacy=request.tools.is_legacy,
         )
 
     async def event(self, event: Event) -> None:

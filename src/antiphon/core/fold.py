@@ -4,10 +4,15 @@ from dataclasses import dataclass, field
 
 from antiphon.domain.errors import EngineFailed
 from antiphon.domain.events import (
+    NO_DRAFTS,
     Accepted,
+    CallDelta,
+    CallHead,
     ChoiceFinished,
+    CompletedCall,
     CompletedChoice,
     Completion,
+    Drafts,
     Event,
     Finished,
     FinishReason,
@@ -18,18 +23,43 @@ from antiphon.domain.events import (
 
 
 @dataclass(slots=True)
+class Call:
+    """One tool call so far."""
+
+    head: CallHead
+    texts: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Choice:
     """One choice so far."""
 
     texts: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     tokens: int = 0
+    reasoning_tokens: int = 0
+    drafts: Drafts = NO_DRAFTS
     reason: FinishReason | None = None
+
+    def call(self, event: CallDelta) -> None:
+        """Take a piece of a call.
+
+        Raises:
+            EngineFailed: the call was never begun, or is begun twice.
+        """
+        if event.begins:
+            self.calls.append(Call(event.begins))
+        if event.index != len(self.calls) - 1:
+            raise EngineFailed("The engine mixed its calls up.")
+        self.calls[-1].texts.append(event.text)
 
     @property
     def completed(self) -> CompletedChoice:
         """The choice as a value."""
-        return CompletedChoice("".join(self.texts), tuple(self.logprobs), self.reason)
+        calls = tuple(CompletedCall(call.head, "".join(call.texts)) for call in self.calls)
+        return CompletedChoice("".join(self.texts), tuple(self.logprobs), self.reason, "".join(self.reasoning), calls)
 
 
 class Fold:
@@ -44,7 +74,7 @@ class Fold:
         """Take the next event.
 
         Raises:
-            EngineFailed: when the event breaks the grammar `Accepted (TextDelta | ChoiceFinished)* Finished`.
+            EngineFailed: when the event breaks the grammar of domain.events.
         """
         if self.is_finished or (self.accepted is None) != isinstance(event, Accepted):
             raise EngineFailed("The engine answered out of order.")
@@ -53,13 +83,21 @@ class Fold:
                 self.accepted = event
             case TextDelta():
                 choice = self._open(event.choice)
-                choice.texts.append(event.text)
+                (choice.reasoning if event.is_reasoning else choice.texts).append(event.text)
                 choice.logprobs.extend(event.logprobs)
                 choice.tokens += event.tokens
+                choice.reasoning_tokens += event.tokens if event.is_reasoning else 0
+                choice.drafts += event.drafts
+            case CallDelta():
+                choice = self._open(event.choice)
+                choice.call(event)
+                choice.tokens += event.tokens
+                choice.drafts += event.drafts
             case ChoiceFinished():
                 choice = self._open(event.choice)
                 choice.reason = event.reason
                 choice.tokens = event.completion_tokens
+                choice.drafts = event.drafts or choice.drafts
             case Finished():
                 if any(choice.reason is None for choice in self.choices):
                     raise EngineFailed("The engine ended before every choice had finished.")
@@ -75,10 +113,15 @@ class Fold:
         """What the answer cost so far."""
         if self.accepted is None:
             return Usage()
+        drafts = sum((choice.drafts for choice in self.choices), NO_DRAFTS)
         return Usage(
             prompt_tokens=self.accepted.prompt_tokens,
             cached_tokens=self.accepted.cached_tokens,
-            completion_tokens=sum(choice.tokens for choice in self.choices),
+            # OpenAI counts rejected predictions among the completion's tokens.
+            completion_tokens=sum(choice.tokens for choice in self.choices) + drafts.rejected,
+            reasoning_tokens=sum(choice.reasoning_tokens for choice in self.choices),
+            accepted_prediction_tokens=drafts.accepted,
+            rejected_prediction_tokens=drafts.rejected,
         )
 
     @property

@@ -3,12 +3,13 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import anyio
 from anyio import CancelScope
 
+from antiphon.core.contract import Contract
 from antiphon.core.fold import Fold
 from antiphon.core.ports import Records, Work
 from antiphon.core.registry import Resolved
@@ -77,8 +78,10 @@ class Predictor:
             await self._idle.wait()
 
     @asynccontextmanager
-    async def predict(self, work: Work, resolved: Resolved, deadline_s: float) -> AsyncGenerator[Running]:
-        """Run one call: the body iterates it for its events. `deadline_s` counts from now, queueing included.
+    async def predict(
+        self, work: Work, resolved: Resolved, contract: Contract, deadline_s: float
+    ) -> AsyncGenerator[Running]:
+        """Run one call by its contract: the body iterates it for its events. `deadline_s` counts queueing too.
 
         Raises:
             DeadlineExceeded, PredictionCancelled, Draining: it was ended early, and why.
@@ -92,7 +95,7 @@ class Predictor:
         with self._listed(running):
             try:
                 with scope:
-                    async with self._stream(work, resolved, running):
+                    async with self._stream(work, resolved, contract, running):
                         yield running
                 if scope.cancelled_caught:
                     raise _ended_early(running)
@@ -102,12 +105,14 @@ class Predictor:
             await self._end(running, None)
 
     @asynccontextmanager
-    async def _stream(self, work: Work, resolved: Resolved, running: Running) -> AsyncGenerator[None]:
+    async def _stream(
+        self, work: Work, resolved: Resolved, contract: Contract, running: Running
+    ) -> AsyncGenerator[None]:
         await self._move(running, running.prediction)
         async with resolved.admission.hold(work.request.sampling.n):
             await self._move(running, running.prediction.moved(Status.STARTING))
-            async with resolved.engine.stream(work) as events:
-                running.events = self._told(running, events)
+            async with resolved.engine.stream(replace(work, request=contract.request)) as events:
+                running.events = self._told(running, contract.read(events))
                 yield
 
     async def _told(self, running: Running, events: AsyncIterator[Event]) -> AsyncIterator[Event]:

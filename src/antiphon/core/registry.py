@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from antiphon.core.admission import Admission
+from antiphon.core.contract import ADAPTED, Contract
 from antiphon.core.ports import Engine
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import UnknownModel, Unsupported
@@ -62,14 +63,15 @@ class Registry:
         return Resolved(offer.model, version, offer.engines[version.number], offer.admission)
 
 
-def fit(request: ChatRequest, resolved: Resolved) -> None:
-    """Refuse what this version cannot do, by name; nothing is ever ignored.
+def fit(request: ChatRequest, resolved: Resolved) -> Contract:
+    """Settle how this version keeps what a request asks; refuse what it cannot do, by name. Nothing is ever ignored.
 
     Raises:
         Unsupported: naming the first field that cannot be honoured.
     """
     for asked in request.asked:
-        if asked.feature not in resolved.engine.features:
+        if asked.feature not in resolved.engine.features and asked.feature not in ADAPTED:
             raise Unsupported(f"'{asked.feature}' is not supported by this model.", param=asked.param)
     if request.sampling.n > resolved.model.slots:
         raise Unsupported(f"'n' is at most {resolved.model.slots} for this model.", param="n", code="unsupported_value")
+    return Contract(request, resolved.engine.features)

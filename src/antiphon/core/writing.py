@@ -23,7 +23,7 @@ class StopCutter:
         if found:
             self._held = ""
             return pending[: min(found)], True
-        keep = max(_overlap(pending, stop) for stop in self._stops)
+        keep = max(overlap(pending, stop) for stop in self._stops)
         cut = len(pending) - keep
         self._held = pending[cut:]
         return pending[:cut], False
@@ -34,7 +34,7 @@ class StopCutter:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that is a proper beginning of `stop`."""
     for length in range(min(len(stop) - 1, len(text)), 0, -1):
         if text.endswith(stop[:length]):

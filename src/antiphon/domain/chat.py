@@ -7,6 +7,7 @@ from typing import Literal
 
 from antiphon.domain.models import ModelName
 from antiphon.domain.sampling import Sampling
+from antiphon.domain.tools import AnswerFormat, Tools
 
 Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
@@ -56,6 +57,14 @@ class ChatRequest:
     """The model as the client wrote it, which is how the answer names it."""
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    tools: Tools = field(default_factory=Tools)
+    """Empty when the client wants no calls."""
+    answer_format: AnswerFormat | None = None
+    prediction: str | None = None
+    """What the answer probably is; only ever makes it faster."""
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    """None when it asks for nothing."""
     asked: tuple[Asked, ...] = ()
     """Every field asked for with something other than its neutral value, and every content part that is not text."""
     stream: bool = False

@@ -1,11 +1,13 @@
 """What an engine says while it answers: one stream that the reply, the record and the log all read.
 
-The grammar is `Accepted (TextDelta | ChoiceFinished)* Finished`. `Accepted` is the commit point: before it a refusal
-still gets its true status. Every choice finishes exactly once, and says nothing afterwards.
+The grammar is `Accepted (TextDelta | CallDelta | ChoiceFinished)* Finished`. `Accepted` is the commit point: before it
+a refusal still gets its true status. Every choice finishes exactly once, and says nothing afterwards.
 """
 
 from dataclasses import dataclass
 from typing import Literal
+
+from antiphon.domain.tools import ToolKind
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
@@ -30,6 +32,34 @@ class Accepted:
     prompt_tokens: int
     cached_tokens: int
     """How many of the prompt's tokens did not have to be read again."""
+    is_thinking: bool = False
+    """Whether the prompt itself has opened the model's thinking, so that the text begins inside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallHead:
+    """What names one tool call."""
+
+    id: str
+    kind: ToolKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """Tokens taken from the client's prediction and put to the model."""
+
+    accepted: int = 0
+    """Those it would have said itself."""
+    rejected: int = 0
+    """Those it would not: they cost time, and are counted, and are no part of the answer."""
+
+    def __add__(self, other: "Drafts") -> "Drafts":
+        """Give both together."""
+        return Drafts(self.accepted + other.accepted, self.rejected + other.rejected)
+
+
+NO_DRAFTS = Drafts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +72,37 @@ class TextDelta:
     """How many tokens were generated for the choice since its last event."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """One entry for each token that ends in this text, when log-probabilities were asked for."""
+    is_reasoning: bool = False
+    """Whether this is thinking, and no part of the answer."""
+    drafts: Drafts = NO_DRAFTS
+    """What became of the prediction since the last event."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A tool call begins, or its arguments go on."""
+
+    choice: int
+    index: int
+    """Which of the choice's calls, from 0, in order."""
+    text: str
+    """More of its arguments, which are JSON, or of a custom tool's input."""
+    tokens: int
+    begins: CallHead | None = None
+    """On the call's first piece only."""
+    drafts: Drafts = NO_DRAFTS
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceFinished:
-    """A choice has all its text."""
+    """A choice has all its text and calls."""
 
     choice: int
     reason: FinishReason
     completion_tokens: int
-    """How many tokens were generated for it, its end-of-turn token included."""
+    """How many tokens were generated for it, its end-of-turn token included; rejected drafts are not among them."""
+    drafts: Drafts | None = None
+    """Everything that became of the prediction, where the engine drafts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +110,7 @@ class Finished:
     """Every choice has finished."""
 
 
-Event = Accepted | TextDelta | ChoiceFinished | Finished
+Event = Accepted | TextDelta | CallDelta | ChoiceFinished | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +133,15 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class CompletedCall:
+    """One tool call, whole or as far as it came."""
+
+    head: CallHead
+    text: str
+    """Its arguments, or its input."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompletedChoice:
     """One choice, whole or as far as it came."""
 
@@ -89,6 +149,8 @@ class CompletedChoice:
     logprobs: tuple[TokenLogprob, ...]
     reason: FinishReason | None
     """None while it is unfinished."""
+    reasoning: str = ""
+    calls: tuple[CompletedCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,12 @@ from antiphon.domain.sampling import Sampling
 
 _HONOURED = (
     "frequency_penalty",
+    "function_call",
+    "functions",
+    "parallel_tool_calls",
+    "prediction",
+    "response_format",
+    "tool_choice",
     "logit_bias",
     "logprobs",
     "max_completion_tokens",
@@ -50,6 +56,10 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long it takes for each token."""
     fail_at: int | None = None
     """It dies in place of this token, counted from 0; -1: before it accepts."""
+    calls: str = "hermes"
+    """The format in which its tokens write tool calls."""
+    thinking: str = ""
+    """How its tokens think: "think", "channels", or not at all."""
     context_tokens: int = 8192
     """A prompt of more words than this is too long."""
 
@@ -73,7 +83,9 @@ class ScriptedEngine:
     @property
     def features(self) -> Mapping[str, str]:
         """What it can do."""
-        return MappingProxyType({name: name for name in _HONOURED})
+        script = self._script
+        thinking = {"reasoning_effort": script.thinking} if script.thinking else {}
+        return MappingProxyType({name: name for name in _HONOURED} | {"tools": script.calls} | thinking)
 
     @property
     def state(self) -> EngineState:

@@ -11,9 +11,11 @@ from antiphon.domain.chat import Asked, ChatRequest, Message, ToolCall
 from antiphon.domain.errors import BodyTooLarge, FieldFault, InvalidRequest
 from antiphon.domain.models import ModelName
 from antiphon.domain.sampling import Sampling
+from antiphon.domain.tools import AnswerFormat
 from antiphon.wire import chat_schema as schema
 from antiphon.wire import message_schema as said
 from antiphon.wire.chat_rules import broken_rules
+from antiphon.wire.chat_tools import offered_tools
 from antiphon.wire.faults import faults
 from antiphon.wire.json_in import Limits, read_json, refuse
 
@@ -88,6 +90,11 @@ def _request(chat: schema.ChatBody, name: ModelName, sent: dict[str, Any]) -> Ch
         model_text=chat.model,
         messages=tuple(map(_message, chat.messages)),
         sampling=_sampling(chat),
+        tools=offered_tools(chat),
+        answer_format=_answer_format(chat),
+        prediction=_text(chat.prediction.content) if chat.prediction else None,
+        reasoning_effort=chat.reasoning_effort,
+        verbosity=chat.verbosity,
         asked=tuple(_asked(chat, sent)),
         stream=bool(chat.stream),
         include_usage=bool(options.include_usage),
@@ -133,6 +140,16 @@ def _asked(chat: schema.ChatBody, sent: dict[str, Any]) -> Iterator[Asked]:
         for place, part in enumerate(_parts(message)):
             if not isinstance(part, said.TextPart | said.RefusalPart):
                 yield Asked(part.type, f"messages[{index}].content[{place}]")
+
+
+def _answer_format(chat: schema.ChatBody) -> AnswerFormat | None:
+    match chat.response_format:
+        case schema.JsonObject():
+            return AnswerFormat({"type": "object"}, "response_format")
+        case schema.JsonSchemaFormat(json_schema=named):
+            return AnswerFormat(named.json_schema or {}, "response_format")
+        case _:
+            return None
 
 
 def _is_text(name: str, value: object) -> bool:

@@ -11,6 +11,7 @@ from antiphon.domain.errors import FieldFault
 from antiphon.wire import chat_schema as schema
 from antiphon.wire import message_schema as said
 from antiphon.wire.json_in import Limits
+from antiphon.wire.schema_rules import schema_faults
 
 Loc = tuple[str | int, ...]
 
@@ -25,6 +26,10 @@ def broken_rules(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
             yield _fault(loc, f"A schema nests at most {limits.schema_depth} levels.", "too_deep", "invalid_value")
         elif len(json.dumps(body)) > limits.schema_bytes:
             yield _fault(loc, f"A schema has at most {limits.schema_bytes} bytes.", "too_long", "invalid_value")
+        else:
+            yield from schema_faults(body, loc)
+        if loc[-1] == "parameters" and body.get("type", "object") != "object":
+            yield _fault((*loc, "type"), 'A function\'s parameters are of type "object".')
 
 
 def _fault(loc: Loc, msg: str, kind: str = "value_error", code: str = "invalid_value") -> FieldFault:

@@ -15,6 +15,8 @@ import orjson
 from antiphon.domain.errors import AntiphonError, InvalidRequest
 from antiphon.domain.events import (
     Accepted,
+    CallDelta,
+    CallHead,
     ChoiceFinished,
     CompletedChoice,
     Completion,
@@ -25,6 +27,7 @@ from antiphon.domain.events import (
     Usage,
 )
 from antiphon.domain.models import Model
+from antiphon.domain.tools import ToolKind
 from antiphon.wire import sse
 
 _NO_LOGPROB = -9999.0
@@ -43,7 +46,7 @@ class ReplyHead:
     service_tier: str = "default"
 
 
-def completion_body(head: ReplyHead, completion: Completion, *, logprobs: bool) -> bytes:
+def completion_body(head: ReplyHead, completion: Completion, *, logprobs: bool, is_legacy: bool = False) -> bytes:
     """Give a whole answer as JSON."""
     return orjson.dumps(
         {
@@ -51,7 +54,10 @@ def completion_body(head: ReplyHead, completion: Completion, *, logprobs: bool) 
             "object": "chat.completion",
             "created": head.created,
             "model": head.model,
-            "choices": [_choice(index, choice, logprobs=logprobs) for index, choice in enumerate(completion.choices)],
+            "choices": [
+                _choice(index, choice, logprobs=logprobs, is_legacy=is_legacy)
+                for index, choice in enumerate(completion.choices)
+            ],
             "usage": _usage(completion.usage),
             "service_tier": head.service_tier,
             "system_fingerprint": head.fingerprint,
@@ -59,19 +65,31 @@ def completion_body(head: ReplyHead, completion: Completion, *, logprobs: bool) 
     )
 
 
-def _choice(index: int, choice: CompletedChoice, *, logprobs: bool) -> dict[str, Any]:
+def _choice(index: int, choice: CompletedChoice, *, logprobs: bool, is_legacy: bool) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": choice.text or (None if choice.calls else ""),
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+    }
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
+    if choice.calls and is_legacy:
+        message["function_call"] = _call(choice.calls[0].head, choice.calls[0].text)["function"]
+    elif choice.calls:
+        message["tool_calls"] = [_call(call.head, call.text) for call in choice.calls]
     return {
         "index": index,
-        "message": {
-            "role": "assistant",
-            "content": choice.text,
-            "refusal": None,
-            "annotations": [],
-            "audio": None,
-        },
+        "message": message,
         "logprobs": _logprobs(choice.logprobs) if logprobs else None,
         "finish_reason": choice.reason,
     }
+
+
+def _call(head: CallHead, text: str) -> dict[str, Any]:
+    key = "arguments" if head.kind == "function" else "input"
+    return {"id": head.id, "type": head.kind, head.kind: {"name": head.name, key: text}}
 
 
 def _logprobs(entries: Iterable[TokenLogprob]) -> dict[str, Any]:
@@ -102,10 +120,20 @@ class ChunkWriter:
     """Events to the frames of one stream."""
 
     def __init__(
-        self, head: ReplyHead, *, choices: int, logprobs: bool, include_usage: bool, include_obfuscation: bool
+        self,
+        head: ReplyHead,
+        *,
+        choices: int,
+        logprobs: bool,
+        include_usage: bool,
+        include_obfuscation: bool,
+        is_legacy: bool = False,
     ) -> None:
         self._choices, self._logprobs = choices, logprobs
         self._include_usage, self._obfuscates = include_usage, include_obfuscation
+        self._is_legacy = is_legacy
+        self._kinds: dict[tuple[int, int], ToolKind] = {}
+        """What each call of each choice is."""
         before = {"id": head.id, "object": "chat.completion.chunk", "created": head.created, "model": head.model}
         after = {"service_tier": head.service_tier, "system_fingerprint": head.fingerprint}
         # Every chunk of an answer begins and ends alike: written once, so that a token costs its own bytes only.
@@ -116,8 +144,12 @@ class ChunkWriter:
         """Give the frames an event makes; none for Finished."""
         match event:
             case TextDelta():
+                if event.is_reasoning:
+                    return self._chunk(event.choice, {"reasoning_content": event.text})
                 logprobs = _logprobs(event.logprobs) if self._logprobs else None
                 return self._chunk(event.choice, {"content": event.text}, logprobs=logprobs)
+            case CallDelta():
+                return self._chunk(event.choice, self._call_delta(event))
             case Accepted():
                 first = {"role": "assistant", "content": "", "refusal": None}
                 return b"".join(self._chunk(choice, first) for choice in range(self._choices))
@@ -125,6 +157,18 @@ class ChunkWriter:
                 return self._chunk(event.choice, {}, reason=event.reason)
             case Finished():
                 return b""
+
+    def _call_delta(self, event: CallDelta) -> dict[str, Any]:
+        """A call's first piece names it; what follows has its index and more text, and no other key."""
+        if event.begins:
+            self._kinds[event.choice, event.index] = event.begins.kind
+            call = _call(event.begins, event.text)
+        else:
+            kind = self._kinds[event.choice, event.index]
+            call = {kind: {"arguments" if kind == "function" else "input": event.text}}
+        if self._is_legacy:
+            return {"function_call": call["function"]}
+        return {"tool_calls": [{"index": event.index, **call}]}
 
     def done(self, usage: Usage) -> bytes:
         """Give the end of the stream: usage, if it was asked for, and [DONE]."""

@@ -1,5 +1,6 @@
 """The engine port: calls go to the child that runs now, and its messages come back as events."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -9,11 +10,22 @@ from anyio import CancelScope
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from antiphon.core.ports import EngineState, Work
-from antiphon.domain.chat import Message
+from antiphon.domain.chat import ChatRequest, Message
 from antiphon.domain.errors import AntiphonError, ContextTooLong, EngineFailed, Unsupported
-from antiphon.domain.events import Accepted, ChoiceFinished, Event, Finished, TextDelta, TokenLogprob
+from antiphon.domain.events import (
+    Accepted,
+    ChoiceFinished,
+    Drafts,
+    Event,
+    Finished,
+    FinishReason,
+    TextDelta,
+    TokenLogprob,
+)
+from antiphon.domain.tools import CALL_FORMATS, HERMES
 from antiphon.engines.llamacpp import protocol
 from antiphon.engines.llamacpp.child import Options
+from antiphon.engines.llamacpp.grammar import grammar
 from antiphon.engines.llamacpp.supervisor import Supervisor
 
 STOP_S = 1.0
@@ -25,7 +37,14 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "logit_bias": "logit_bias",
         "logprobs": "logprobs",
         "max_completion_tokens": "max_tokens",
+        "function_call": "grammar",
+        "functions": "grammar",
         "n": "n",
+        "parallel_tool_calls": "grammar",
+        "prediction": "prediction",
+        "response_format": "grammar",
+        "tool_choice": "grammar",
+        "tools": "described",
         "presence_penalty": "presence_penalty",
         "seed": "seed",
         "stop": "stop",
@@ -37,6 +56,12 @@ FEATURES: Mapping[str, str] = MappingProxyType(
 """A feature's name in a request, to the field of `protocol.Start` that carries it."""
 
 
+THINKING_TOKENS: Mapping[str, int | None] = MappingProxyType(
+    {"none": 0, "minimal": 64, "low": 512, "medium": 2048, "high": 8192, "xhigh": None, "max": None}
+)
+"""How long each effort lets a model think, where its template has no knob of its own for that or ignores it."""
+
+
 class LlamaCppEngine:
     """One version of a model, run by llama.cpp in a child process."""
 
@@ -46,7 +71,13 @@ class LlamaCppEngine:
     @property
     def features(self) -> Mapping[str, str]:
         """What it can do."""
-        return FEATURES
+        ready = self._supervisor.ready
+        if ready is None:
+            return FEATURES
+        knobs = {knob: "template" for knob in ready.knobs if knob == "verbosity"}
+        calls = {"tools": ready.calls} if ready.calls else {}
+        thinking = {"reasoning_effort": ready.thinking} if ready.thinking else {}
+        return {**FEATURES, **calls, **thinking, **knobs}
 
     @property
     def state(self) -> EngineState:
@@ -79,7 +110,7 @@ class LlamaCppEngine:
         call_id = work.prediction_id.bytes
         messages = child.begin(call_id)
         try:
-            await child.send(_start(work))
+            await child.send(_start(work, child.ready))
             yield _events(messages)
         finally:
             with CancelScope(shield=True, deadline=anyio.current_time() + STOP_S):
@@ -88,7 +119,7 @@ class LlamaCppEngine:
             messages.close()
 
 
-def _start(work: Work) -> protocol.Start:
+def _start(work: Work, ready: protocol.Ready) -> protocol.Start:
     request, sampling = work.request, work.request.sampling
     return protocol.Start(
         id=work.prediction_id.bytes,
@@ -104,7 +135,43 @@ def _start(work: Work) -> protocol.Start:
         logit_bias=dict(sampling.logit_bias),
         seed=sampling.seed,
         logprobs=sampling.top_logprobs if sampling.logprobs else -1,
+        tools=_functions(request) if ready.calls else "",
+        knobs=_knobs(request, ready),
+        grammar=grammar(request, CALL_FORMATS.get(ready.calls, HERMES)),
+        prediction=request.prediction or None,
+        thinking_tokens=_thinking_tokens(request),
     )
+
+
+def _functions(request: ChatRequest) -> str:
+    """The functions as chat templates know them."""
+    functions = [
+        {
+            "type": "function",
+            "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)},
+        }
+        for tool in request.tools.offered
+        if tool.kind == "function"
+    ]
+    return json.dumps(functions, ensure_ascii=False) if functions else ""
+
+
+def _knobs(request: ChatRequest, ready: protocol.Ready) -> dict[str, str | bool]:
+    knobs: dict[str, str | bool] = {}
+    if request.reasoning_effort:
+        knobs = {"reasoning_effort": request.reasoning_effort, "enable_thinking": request.reasoning_effort != "none"}
+    if request.verbosity:
+        knobs["verbosity"] = request.verbosity
+    return {knob: value for knob, value in knobs.items() if knob in ready.knobs}
+
+
+def _thinking_tokens(request: ChatRequest) -> int | None:
+    """How long the model may think: by the effort asked for, and never so long that no room is left to answer."""
+    budget, most = THINKING_TOKENS.get(request.reasoning_effort or ""), request.sampling.max_tokens
+    if request.reasoning_effort is None or most is None:
+        return budget
+    within = most * 3 // 4
+    return within if budget is None else min(budget, within)
 
 
 def _turn(message: Message) -> protocol.Turn:
@@ -117,11 +184,14 @@ async def _events(messages: MemoryObjectReceiveStream[protocol.FromChild]) -> As
         match message:
             case protocol.Text():
                 entries = tuple(map(_logprob, message.logprobs))
-                yield TextDelta(message.choice, message.text, message.tokens, entries)
+                drafts = Drafts(message.accepted, message.rejected)
+                yield TextDelta(message.choice, message.text, message.tokens, entries, drafts=drafts)
             case protocol.ChoiceEnded():
-                yield ChoiceFinished(message.choice, "length" if message.reason == "length" else "stop", message.tokens)
+                drafts = Drafts(message.accepted, message.rejected)
+                reason: FinishReason = "length" if message.reason == "length" else "stop"
+                yield ChoiceFinished(message.choice, reason, message.tokens, drafts)
             case protocol.Accepted():
-                yield Accepted(message.prompt_tokens, message.cached_tokens)
+                yield Accepted(message.prompt_tokens, message.cached_tokens, message.is_thinking)
             case protocol.Ended(error=None):
                 yield Finished()
                 return
@@ -138,6 +208,8 @@ def _refusal(ended: protocol.Ended) -> AntiphonError:
             return ContextTooLong(ended.message, param="messages")
         case "template":
             return Unsupported(ended.message, param="messages", code="unsupported_value")
+        case "grammar":
+            return Unsupported(ended.message, param=ended.param, code="unsupported_value")
         case "bias":
             return Unsupported(ended.message, param="logit_bias", code="unsupported_value")
         case _:

@@ -2,19 +2,18 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from antiphon.core.writing import ChoiceWriter
 from antiphon.domain.events import TextDelta, TokenLogprob
 from antiphon.engines.llamacpp.binding import ABORTED, NO_SLOT
-from antiphon.engines.llamacpp.model import Context, Vocabulary
+from antiphon.engines.llamacpp.model import Context, Floats, Vocabulary
 from antiphon.engines.llamacpp.prefixes import Prefix, Prefixes
 from antiphon.engines.llamacpp.protocol import Accepted, ChoiceEnded, Ended, FromChild, Logprob, State, Text
-from antiphon.engines.llamacpp.request import Choice, Request
-from antiphon.engines.llamacpp.sample import Sampler, Scored
+from antiphon.engines.llamacpp.request import Choice, NothingFits, Request
+from antiphon.engines.llamacpp.sample import Scored
 from antiphon.engines.llamacpp.schedule import Chunk, Line, Lines, Pace, plan
 
 ABORT_TOKENS = 32
@@ -99,7 +98,7 @@ class Loop:
         """
         self._sweep()
         self._begin()
-        chunks = plan(self._lines.live.values(), self._pace)
+        chunks = plan(self._lines.live.values(), self._pace, self._guess)
         if not chunks:
             return False
         self._steps += 1
@@ -125,12 +124,10 @@ class Loop:
                 return
             self._waiting.popleft()
             line, start = self._open(request), request.start
-            request.choices = [
-                Choice(request, line, Sampler(start, index), ChoiceWriter(index, start.stop))
-                for index in range(start.n)
-            ]
+            request.choices = [request.choice(index, line) for index in range(start.n)]
             self._choices[line.id] = list(request.choices)
-            self._tell(request.connection, Accepted(start.id, len(request.prompt), line.read))
+            is_thinking = bool(request.thinking and request.thinking.is_open)
+            self._tell(request.connection, Accepted(start.id, len(request.prompt), line.read, is_thinking))
 
     def _open(self, request: Request) -> Line:
         """Open the line that reads a request's prompt, beginning with what was read of it already."""
@@ -159,6 +156,7 @@ class Loop:
         """Keep what a line has read, for later prompts that begin with it."""
         tokens = line.tokens[: line.read]
         if self._prefixes.wants(line.account, tokens):
+            self._context.forget(line.id, line.read)  # guesses that were not confirmed
             cells = self._context.save(line.id)
             if cells is not None:
                 self._prefixes.add(Prefix(line.account, tokens, cells))
@@ -177,7 +175,7 @@ class Loop:
         verdict = self._context.decode(count)
         self._batch = frozenset()
         if verdict == 0:
-            reading = sum(chunk.count for chunk in chunks if chunk.count > 1)
+            reading = any(chunk.count > 1 for chunk in chunks)
             if reading:
                 self._pace.learn(count, time.perf_counter() - begun)
             return True
@@ -193,12 +191,13 @@ class Loop:
     def _fill(self, chunks: list[Chunk]) -> int:
         context, at = self._context, 0
         for chunk in chunks:
-            line, end = chunk.line, at + chunk.count
-            context.tokens[at:end] = line.tokens[line.read : line.read + chunk.count]
-            context.positions[at:end] = np.arange(line.read, line.read + chunk.count)
+            line, end = chunk.line, at + chunk.rows
+            context.tokens[at : at + chunk.count] = line.tokens[line.read : line.read + chunk.count]
+            context.tokens[at + chunk.count : end] = chunk.draft
+            context.positions[at:end] = np.arange(line.read, line.read + chunk.rows)
             context.sequences[at:end] = line.id
             context.outputs[at:end] = 0
-            context.outputs[end - 1] = chunk.is_last
+            context.outputs[at + chunk.count - 1 : end] = chunk.is_last
             at = end
         return at
 
@@ -216,19 +215,39 @@ class Loop:
             raise DecodeFailed("one sequence does not fit the context's memory")
         self._cut(line, 0)
 
+    def _guess(self, line: Line, most: int) -> list[int]:
+        """What a line that decodes may be tried with, beside its own token."""
+        (choice, *others) = self._choices[line.id]
+        room = self._context_tokens - len(line.tokens) - 1
+        if others or not self._context.is_rewindable:
+            return []
+        if limit := choice.request.start.max_tokens:
+            room = min(room, limit - choice.writer.tokens - 1)
+        return choice.guess(min(most, room)) if room > 0 else []
+
     def _advance(self, chunks: list[Chunk]) -> None:
-        """Note what was read, and draw the next token of every line that is read to its end."""
+        """Note what was read, and draw the next tokens of every line that is read to its end."""
         at = 0
         for chunk in chunks:
-            at += chunk.count
-            was_last = chunk.is_last
+            was_last, row = chunk.is_last, at + chunk.count - 1
+            at += chunk.rows
             chunk.line.read += chunk.count
-            self._read += chunk.count
+            self._read += chunk.rows
             if was_last:
-                choices = self._fan_out(chunk.line)
-                logits = self._context.logits(at - 1)
-                for choice in choices:
-                    self._draw(choice, *choice.sampler.draw(logits))
+                for choice in self._fan_out(chunk.line):
+                    self._say(choice, row, chunk.draft)
+
+    def _say(self, choice: Choice, row: int, draft: Sequence[int]) -> None:
+        """Draw a token, and further ones for as long as they are those that were guessed."""
+        line, confirmed = choice.line, 0
+        goes_on = self._draw(choice, self._context.logits(row), draft)
+        while goes_on and confirmed < len(draft) and line.tokens[-1] == draft[confirmed]:
+            confirmed += 1
+            line.read += 1
+            goes_on = self._draw(choice, self._context.logits(row + confirmed), draft[confirmed:])
+        if draft and goes_on:
+            self._context.forget(line.id, line.read)
+            choice.learn(len(draft), confirmed)
 
     def _fan_out(self, line: Line) -> list[Choice]:
         """Give the choices a line feeds; where it feeds several, all but the first get lines that share its tokens."""
@@ -242,24 +261,45 @@ class Loop:
             self._choices[own.id] = [choice]
         return [first, *others]
 
-    def _draw(self, choice: Choice, token: int, scored: Scored | None) -> None:
+    def _draw(self, choice: Choice, logits: Floats, draft: Sequence[int]) -> bool:
+        """Draw the next token, and tell what it completes; False when it was the choice's last.
+
+        Args:
+            choice: the one it is for.
+            logits: shape (vocabulary,), float32.
+            draft: what was guessed from here on; the first is the guess at this very token.
+        """
+        try:
+            token, scored = choice.draw(logits)
+        except NothingFits:
+            self._fail(choice.request, "The grammar became too complex.")
+            return False
         self._generated += 1
         choice.line.tokens.append(token)
+        reason = self._take(choice, token, scored)
+        choice.count(token, draft, ends=reason is not None)
+        if reason is not None:
+            self._finish(choice, reason)
+        return reason is None
+
+    def _take(self, choice: Choice, token: int, scored: Scored | None) -> str | None:
+        """Add a token to its choice's text; give why the choice ends with it, if it does."""
         if token in self._vocabulary.ends:
             choice.writer.count()
-            self._finish(choice, "stop")
-            return
-        delta, stopped = choice.writer.add(self._vocabulary.pieces[token], self._entry(scored) if scored else None)
+            return "stop"
+        piece = self._vocabulary.pieces[token]
+        delta, stopped = choice.writer.add(piece, self._entry(scored) if scored else None)
         self._write(choice, delta)
-        if stopped:
-            self._finish(choice, "stop")
-        elif choice.writer.tokens == choice.request.start.max_tokens or len(choice.line.tokens) >= self._context_tokens:
-            self._finish(choice, "length")
+        if stopped or choice.follow(token, piece):
+            return "stop"
+        is_full = len(choice.line.tokens) >= self._context_tokens
+        return "length" if is_full or choice.writer.tokens == choice.request.start.max_tokens else None
 
     def _finish(self, choice: Choice, reason: str) -> None:
         request = choice.request
         self._write(choice, choice.writer.finish())
-        ended = ChoiceEnded(request.start.id, choice.writer.choice, reason, choice.writer.tokens)
+        drafts = (choice.accepted, choice.rejected)
+        ended = ChoiceEnded(request.start.id, choice.writer.choice, reason, choice.writer.tokens, *drafts)
         self._tell(request.connection, ended)
         self._close(choice)
         request.choices.remove(choice)
@@ -276,14 +316,19 @@ class Loop:
         self._lines.close(line)
         self._context.forget(line.id)
 
-    def _end(self, request: Request) -> None:
+    def _fail(self, request: Request, message: str) -> None:
+        for choice in request.choices:
+            self._close(choice)
+        self._end(request, "failed", message)
+
+    def _end(self, request: Request, error: str | None = None, message: str = "") -> None:
         del self._requests[request.start.id]
-        self._tell(request.connection, Ended(request.start.id))
+        self._tell(request.connection, Ended(request.start.id, error, message))
 
     def _write(self, choice: Choice, delta: TextDelta | None) -> None:
         if delta is not None:
             entries = tuple(_told(entry) for entry in delta.logprobs)
-            text = Text(choice.request.start.id, delta.choice, delta.text, delta.tokens, entries)
+            text = Text(choice.request.start.id, delta.choice, delta.text, delta.tokens, entries, *choice.news())
             self._tell(choice.request.connection, text)
 
     def _entry(self, scored: Scored) -> TokenLogprob:

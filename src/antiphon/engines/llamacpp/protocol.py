@@ -24,6 +24,15 @@ class Turn(msgspec.Struct, array_like=True, frozen=True):
     call_id: str | None = None
 
 
+class Grammar(msgspec.Struct, array_like=True, frozen=True):
+    """What an answer must be."""
+
+    text: str
+    """All of it, as llguidance reads it."""
+    parts: tuple[tuple[str, str], ...]
+    """Each part that a client wrote, behind the field it came by: to say which one is at fault."""
+
+
 class Start(msgspec.Struct, tag="start", frozen=True):
     """Begin a request."""
 
@@ -42,6 +51,14 @@ class Start(msgspec.Struct, tag="start", frozen=True):
     seed: int | None
     logprobs: int
     """How many alternatives with each token; -1 when no log-probabilities are wanted at all."""
+    tools: str = ""
+    """The functions as JSON, for a template that describes them."""
+    knobs: dict[str, str | bool] = {}
+    """Further variables of the template."""
+    grammar: Grammar | None = None
+    prediction: str | None = None
+    thinking_tokens: int | None = None
+    """How many tokens of thinking before it is closed; None: as many as the model likes."""
 
 
 class Cancel(msgspec.Struct, tag="cancel", frozen=True):
@@ -68,6 +85,8 @@ class Accepted(msgspec.Struct, tag="accepted", frozen=True):
     id: bytes
     prompt_tokens: int
     cached_tokens: int
+    is_thinking: bool = False
+    """Whether the prompt ends inside the model's thinking."""
 
 
 class Text(msgspec.Struct, tag="text", frozen=True):
@@ -78,6 +97,8 @@ class Text(msgspec.Struct, tag="text", frozen=True):
     text: str
     tokens: int
     logprobs: tuple[Logprob, ...] = ()
+    accepted: int = 0
+    rejected: int = 0
 
 
 class ChoiceEnded(msgspec.Struct, tag="choice", frozen=True):
@@ -87,6 +108,8 @@ class ChoiceEnded(msgspec.Struct, tag="choice", frozen=True):
     choice: int
     reason: str
     tokens: int
+    accepted: int = 0
+    rejected: int = 0
 
 
 class Ended(msgspec.Struct, tag="ended", frozen=True):
@@ -94,8 +117,9 @@ class Ended(msgspec.Struct, tag="ended", frozen=True):
 
     id: bytes
     error: str | None = None
-    """None, or which error: "context", "template", "bias", "failed"."""
+    """None, or which error: "context", "template", "bias", "grammar", "failed"."""
     message: str = ""
+    param: str | None = None
 
 
 class Ready(msgspec.Struct, tag="ready", frozen=True):
@@ -104,6 +128,12 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
     context_tokens: int
     vocabulary: int
     pid: int
+    calls: str = ""
+    """The format in which the model's template writes tool calls; empty when it knows none."""
+    thinking: str = ""
+    """How the model thinks: "think", "channels", or not at all."""
+    knobs: tuple[str, ...] = ()
+    """Which of `enable_thinking`, `reasoning_effort` and `verbosity` its template has."""
 
 
 class State(msgspec.Struct, tag="state", frozen=True):

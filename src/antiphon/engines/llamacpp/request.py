@@ -1,12 +1,20 @@
 """A request and its choices, as the loop runs them."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from antiphon.core.writing import ChoiceWriter
+from antiphon.engines.llamacpp.constrain import Matcher
+from antiphon.engines.llamacpp.drafts import Drafter
+from antiphon.engines.llamacpp.model import Floats
 from antiphon.engines.llamacpp.protocol import Start
-from antiphon.engines.llamacpp.sample import Sampler
+from antiphon.engines.llamacpp.sample import Sampler, Scored
 from antiphon.engines.llamacpp.schedule import Line
+from antiphon.engines.llamacpp.thinking import Thinking
+
+
+class NothingFits(Exception):
+    """The grammar allows no token at all: it gave up."""
 
 
 @dataclass(eq=False, slots=True)
@@ -16,9 +24,25 @@ class Request:
     connection: Hashable
     start: Start
     prompt: list[int]
+    matcher: Matcher | None = None
+    predicted: Sequence[int] = ()
+    """The prediction's tokens."""
+    thinking: Thinking | None = None
     choices: list["Choice"] = field(default_factory=list)
     """Those that have not ended; empty until it begins."""
     is_cancelled: bool = False
+
+    def choice(self, index: int, line: Line) -> "Choice":
+        """Make one of its choices, on the line that reads the prompt."""
+        return Choice(
+            self,
+            line,
+            Sampler(self.start, index),
+            ChoiceWriter(index, self.start.stop),
+            self.matcher.copy() if self.matcher else None,
+            Drafter(self.predicted) if self.predicted else None,
+            self.thinking.copy() if self.thinking else None,
+        )
 
 
 @dataclass(eq=False, slots=True)
@@ -29,3 +53,67 @@ class Choice:
     line: Line
     sampler: Sampler
     writer: ChoiceWriter
+    matcher: Matcher | None = None
+    drafter: Drafter | None = None
+    thinking: Thinking | None = None
+    accepted: int = 0
+    rejected: int = 0
+    """What became of the tokens guessed from the prediction."""
+    _is_predicted: bool = False
+    """Whether the running guess is from the prediction, rather than what the grammar forces."""
+    _told: tuple[int, int] = (0, 0)
+
+    def guess(self, most: int) -> list[int]:
+        """Give at most `most` tokens that probably come next."""
+        if self.thinking is not None and self.thinking.is_open:
+            return []
+        self._is_predicted = False
+        if self.matcher is not None and (forced := self.matcher.forced()):
+            return forced[:most]
+        self._is_predicted = True
+        return self.drafter.guess(most) if self.drafter else []
+
+    def draw(self, logits: Floats) -> tuple[int, Scored | None]:
+        """Draw the next token.
+
+        Raises:
+            NothingFits: the grammar allows none.
+        """
+        if self.thinking is not None and (forced := self.thinking.forced()) is not None:
+            return self.sampler.take(forced, logits)
+        if self.matcher is None or (self.thinking is not None and self.thinking.is_open):
+            return self.sampler.draw(logits)
+        mask = self.matcher.mask()
+        if not mask.any():
+            raise NothingFits
+        return self.sampler.draw(logits, mask)
+
+    def follow(self, token: int, piece: bytes) -> bool:
+        """Go on past a token that was drawn; give whether the grammar is at its end."""
+        if self.drafter is not None:
+            self.drafter.follow(token)
+        was_thinking = self.thinking is not None and self.thinking.is_open
+        if self.thinking is not None:
+            self.thinking.follow(piece)
+        if self.matcher is None or was_thinking:
+            return False
+        return self.matcher.take(token) and self.matcher.is_over
+
+    def count(self, token: int, draft: Sequence[int], *, ends: bool) -> None:
+        """Note whether a token was the one that was guessed; what is left of a guess that is over was for nothing."""
+        if not draft or not self._is_predicted:
+            return
+        hit = token == draft[0]
+        self.accepted += hit
+        if ends or not hit:
+            self.rejected += len(draft) - hit
+
+    def learn(self, guessed: int, confirmed: int) -> None:
+        """Take how a guess fared."""
+        if self.drafter is not None and self._is_predicted:
+            self.drafter.learn(guessed, confirmed)
+
+    def news(self) -> tuple[int, int]:
+        """Give what was accepted and rejected since it was last told."""
+        before, self._told = self._told, (self.accepted, self.rejected)
+        return self.accepted - before[0], self.rejected - before[1]

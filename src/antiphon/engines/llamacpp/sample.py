@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from antiphon.engines.llamacpp.constrain import Mask
 from antiphon.engines.llamacpp.model import Floats
 from antiphon.engines.llamacpp.protocol import Start
 
@@ -41,13 +42,20 @@ class Sampler:
         seed = secrets.randbits(64) if start.seed is None else start.seed % 2**64
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, choice])))
 
-    def draw(self, logits: Floats) -> tuple[int, Scored | None]:
+    def draw(self, logits: Floats, mask: Mask | None = None) -> tuple[int, Scored | None]:
         """Draw the next token; give it, with its score when log-probabilities are wanted.
 
         Args:
             logits: shape (vocabulary,), float32; not changed.
+            mask: shape (vocabulary,): which tokens may be drawn; None for all.
         """
-        token = self._choose(self._adjusted(logits))
+        adjusted = self._adjusted(logits)
+        if mask is not None:
+            adjusted = np.where(mask, adjusted, np.float32(-np.inf))
+        return self.take(self._choose(adjusted), logits)
+
+    def take(self, token: int, logits: Floats) -> tuple[int, Scored | None]:
+        """Take a token that was chosen elsewhere; give it with its score."""
         self._counts[token] = self._counts.get(token, 0) + 1
         return token, (score(logits, token, self._alternatives) if self._alternatives >= 0 else None)
 

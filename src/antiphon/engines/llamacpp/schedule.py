@@ -5,9 +5,10 @@ catching up after an eviction are one thing: some tokens are not read yet.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from antiphon.engines.llamacpp.drafts import MOST
 from antiphon.engines.llamacpp.prefixes import common
 
 SMALLEST_CHUNK = 16
@@ -38,6 +39,13 @@ class Chunk:
 
     line: Line
     count: int
+    draft: Sequence[int] = ()
+    """Guessed tokens behind the line's own, to be confirmed."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a batch it takes."""
+        return self.count + len(self.draft)
 
     @property
     def is_last(self) -> bool:
@@ -70,7 +78,11 @@ class Pace:
         return max(SMALLEST_CHUNK, min(self.batch, int(self.target_s / self.token_s)))
 
 
-def plan(lines: Iterable[Line], pace: Pace) -> list[Chunk]:
+Guess = Callable[[Line, int], Sequence[int]]
+"""Gives at most so many tokens that a line which decodes may be tried with."""
+
+
+def plan(lines: Iterable[Line], pace: Pace, guess: Guess) -> list[Chunk]:
     """Choose the next batch: a token for every line that decodes, and as much of the prompts as the pace allows.
 
     Half of the room for prompts goes to whoever came first, the other half to the shortest, so that a short prompt is
@@ -79,9 +91,9 @@ def plan(lines: Iterable[Line], pace: Pace) -> list[Chunk]:
     waiting = [line for line in lines if line.unread]
     decoding = [line for line in waiting if line.unread == 1]
     chunks = [Chunk(line, 1) for line in decoding[: pace.batch]]
+    if len(decoding) == len(waiting):
+        return _with_guesses(chunks, pace, guess)
     reading = sorted((line for line in waiting if line.unread > 1), key=lambda line: line.arrival)
-    if not reading:
-        return chunks
     room = min(pace.room(decoding=bool(decoding)), pace.batch - len(chunks))
     counts = dict.fromkeys(map(id, reading), 0)
     first, *others = reading
@@ -92,6 +104,19 @@ def plan(lines: Iterable[Line], pace: Pace) -> list[Chunk]:
         counts[id(line)] += taken
         room -= taken
     return chunks + [Chunk(line, counts[id(line)]) for line in reading if counts[id(line)]]
+
+
+def _with_guesses(chunks: list[Chunk], pace: Pace, guess: Guess) -> list[Chunk]:
+    """Let the lines guess ahead while nobody's prompt is waiting: one alone freely, several in what the pace allows."""
+    most = min(MOST, pace.batch - len(chunks))
+    if len(chunks) > 1:
+        most = min(most, pace.room(decoding=True) // len(chunks))
+    room, guessed = pace.batch - len(chunks), []
+    for chunk in chunks:
+        draft = guess(chunk.line, min(most, room))
+        room -= len(draft)
+        guessed.append(Chunk(chunk.line, chunk.count, draft))
+    return guessed
 
 
 class Lines:

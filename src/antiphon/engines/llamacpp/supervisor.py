@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from antiphon.core.ports import EngineState
 from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.engines.llamacpp.child import Child, Options, launch
+from antiphon.engines.llamacpp.protocol import Ready
 
 BACK_OFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """How long to wait before each start in a row; the last one repeats."""
@@ -52,6 +53,11 @@ class Supervisor:
             group.cancel_scope.cancel()
         if failure is not None:
             raise failure
+
+    @property
+    def ready(self) -> Ready | None:
+        """What the running child said of itself; None while there is none."""
+        return self._child.ready if self._child else None
 
     async def child(self) -> Child:
         """Give the child that runs now, waiting a little for one that is being started.

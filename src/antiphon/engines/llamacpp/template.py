@@ -81,11 +81,26 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise TemplateRefused(f"the model's template is not valid: {error}") from error
 
+    @property
+    def calls(self) -> str:
+        """The format in which it writes tool calls; empty when it knows none, or none that we know."""
+        if not self.mentions("tools"):
+            return ""
+        marks = (("<tool_call>", "hermes"), ("[TOOL_CALLS]", "mistral"), ('"parameters": ', "llama3"))
+        return next((name for mark, name in marks if self.mentions(mark)), "")
+
+    @property
+    def thinking(self) -> str:
+        """How its model thinks: in channels, between tags, or not at all."""
+        if self.mentions("<|channel|>"):
+            return "channels"
+        return "think" if self.mentions("</think>") or self.mentions("enable_thinking") else ""
+
     def mentions(self, word: str) -> bool:
         """Whether the source names something, a message's `tool_calls` say: what it does not name it leaves out."""
         return word in self._source
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]], **variables: object) -> str:
         """Give the prompt text for a conversation, ready for the assistant's turn.
 
         Raises:
@@ -94,7 +109,7 @@ class ChatTemplate:
         parts, size = [], 0
         try:
             with _alarm(RENDER_S):
-                for part in self._template.generate(messages=messages, add_generation_prompt=True):
+                for part in self._template.generate(messages=messages, add_generation_prompt=True, **variables):
                     size += len(part)
                     _bound(size, RENDER_CHARACTERS)
                     parts.append(part)

@@ -1,12 +1,15 @@
 """Messages to token ids: the template's text, with nothing a client wrote read as a control token."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from antiphon.engines.llamacpp.model import Vocabulary
 from antiphon.engines.llamacpp.protocol import Turn
 from antiphon.engines.llamacpp.template import ChatTemplate, Guard
+
+NO_KNOBS: Mapping[str, str | bool] = MappingProxyType({})
 
 
 class PromptTooLong(Exception):
@@ -21,8 +24,13 @@ class Prompter:
         # No token is longer than the longest piece, so this many bytes are too many without counting tokens.
         self._bytes = context_tokens * vocabulary.longest_piece
 
-    def prompt(self, turns: Sequence[Turn]) -> list[int]:
+    def prompt(self, turns: Sequence[Turn], tools: str = "", knobs: Mapping[str, str | bool] = NO_KNOBS) -> list[int]:
         """Give the prompt's tokens.
+
+        Args:
+            turns: the conversation.
+            tools: the functions the template describes, as JSON; empty for none.
+            knobs: further variables of the template.
 
         Raises:
             PromptTooLong: the text is hopelessly long; a prompt of any length that comes back must still be counted.
@@ -31,7 +39,10 @@ class Prompter:
         if sum(len(turn.text.encode()) for turn in turns) > self._bytes:
             raise PromptTooLong
         guard = Guard(self._vocabulary.control)
-        rendered = self._template.render([self._message(turn, guard) for turn in turns])
+        variables: dict[str, object] = {**knobs}
+        if tools:
+            variables["tools"] = json.loads(guard.hide(tools))
+        rendered = self._template.render([self._message(turn, guard) for turn in turns], **variables)
         tokens: list[int] = []
         for text, control in guard.pieces(rendered):
             if text:

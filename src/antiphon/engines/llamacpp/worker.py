@@ -22,6 +22,8 @@ import msgspec
 
 from antiphon.engines.llamacpp.binding import LibraryUnfit, ModelUnfit, library_path, load
 from antiphon.engines.llamacpp.connection import Connection
+from antiphon.engines.llamacpp.constrain import Grammars, GrammarUnfit
+from antiphon.engines.llamacpp.drafts import MOST
 from antiphon.engines.llamacpp.loop import Loop, Room
 from antiphon.engines.llamacpp.model import Sizes, Weights
 from antiphon.engines.llamacpp.protocol import (
@@ -35,8 +37,11 @@ from antiphon.engines.llamacpp.protocol import (
 )
 from antiphon.engines.llamacpp.request import Request
 from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
+from antiphon.engines.llamacpp.thinking import Thinking
 from antiphon.engines.llamacpp.tokens import Prompter, PromptTooLong
 
+KNOBS = ("enable_thinking", "reasoning_effort", "verbosity")
+"""Variables that some templates have."""
 UNSENT_S = 0.1
 """How soon an idle worker tries again to send what a full socket did not take."""
 _PR_SET_PDEATHSIG = 1
@@ -75,7 +80,8 @@ class Worker:
         context_tokens = min(options.context_tokens or weights.trained_context, weights.trained_context)
         cells = max(options.kv_tokens or 2 * context_tokens, context_tokens)
         sequences = max(2, options.slots)
-        context = weights.context(Sizes(cells, options.batch_tokens, sequences, sequences, options.threads))
+        outputs = min(options.batch_tokens, sequences + MOST)
+        context = weights.context(Sizes(cells, options.batch_tokens, sequences, outputs, options.threads))
         vocabulary = weights.vocabulary
         context.check(vocabulary.tokenize("The quick brown fox jumps over the lazy dog.", control=False))
         names = {"bos": vocabulary.text(vocabulary.bos), "eos": vocabulary.text(vocabulary.eos)}
@@ -85,7 +91,10 @@ class Worker:
         self._prompts = ThreadPoolExecutor(1, "prompts")
         prefix_tokens = cells if options.prefix_tokens is None else options.prefix_tokens
         self._loop = Loop(context, vocabulary, Room(options.slots, context_tokens, prefix_tokens), self._tell)
-        self._ready = Ready(context_tokens, vocabulary.size, os.getpid())
+        knobs = tuple(knob for knob in KNOBS if template.mentions(knob))
+        self._ready = Ready(context_tokens, vocabulary.size, os.getpid(), template.calls, template.thinking, knobs)
+        self._grammars = Grammars(vocabulary)
+        self._close_thinking = vocabulary.tokenize("\n</think>\n\n", control=True)
         self._inbox: deque[Item] = deque()
         self._awake = threading.Event()
         self._connections: set[Connection] = set()
@@ -194,7 +203,11 @@ class Worker:
     def _prepare(self, connection: Connection, start: Start) -> None:
         """Make a request's prompt, and hand it to the loop or say why not."""
         try:
-            prompt = self._prompter.prompt(start.turns)
+            prompt = self._prompter.prompt(start.turns, start.tools, start.knobs)
+            matcher = self._grammars.compile(start.grammar) if start.grammar else None
+        except GrammarUnfit as unfit:
+            self._post((connection, Ended(start.id, "grammar", str(unfit), unfit.param)))
+            return
         except PromptTooLong:
             self._post((connection, self._too_long(start, None)))
             return
@@ -211,7 +224,16 @@ class Worker:
             message = f"Token ids of this model are 0 to {self._vocabulary.size - 1}."
             self._post((connection, Ended(start.id, "bias", message)))
         else:
-            self._post(Request(connection, start, prompt))
+            predicted = self._vocabulary.tokenize(start.prediction, control=False) if start.prediction else ()
+            self._post(Request(connection, start, prompt, matcher, predicted, self._thinking(start, prompt)))
+
+    def _thinking(self, start: Start, prompt: list[int]) -> Thinking | None:
+        """How a request's thinking is followed; None when its model does none between tags."""
+        if self._ready.thinking != "think":
+            return None
+        tail = "".join(self._vocabulary.text(token) for token in prompt[-8:])
+        is_open = tail.rstrip().endswith("<think>")
+        return Thinking(self._close_thinking, start.thinking_tokens, is_open=is_open)
 
     def _too_long(self, start: Start, tokens: int | None) -> Ended:
         most = f"This model's maximum context length is {self._context_tokens} tokens"

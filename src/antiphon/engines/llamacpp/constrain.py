@@ -1,0 +1,101 @@
+"""Grammars over one model's vocabulary: which tokens may come next, by llguidance.
+
+A grammar is a client's, so every fault of it is an answer to that client; the library reports faults as states and is
+bounded in the work it does for one token and for compiling.
+"""
+
+from functools import cached_property
+
+import llguidance
+import numpy as np
+from numpy.typing import NDArray
+
+from antiphon.engines.llamacpp.model import Vocabulary
+from antiphon.engines.llamacpp.protocol import Grammar
+
+Mask = NDArray[np.bool_]
+
+
+class GrammarUnfit(Exception):
+    """A grammar cannot be enforced; `param` is the field it came by."""
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"'{param}' uses something that this model's engine cannot enforce.")
+        self.param = param
+
+
+class Grammars:
+    """Compiles grammars. For one thread; what it gives may go to another."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def compile(self, grammar: Grammar) -> "Matcher":
+        """Compile.
+
+        Raises:
+            GrammarUnfit: naming the part that is at fault.
+        """
+        whole = llguidance.LLMatcher(self._tokenizer, grammar.text, log_level=0)
+        if whole.is_error():
+            raise GrammarUnfit(self._culprit(grammar))
+        return Matcher(whole, self._vocabulary.size)
+
+    @cached_property
+    def _tokenizer(self) -> llguidance.LLTokenizer:
+        """Made when it is first needed: 200 ms that a server without constrained answers never pays."""
+        wrapper = llguidance.TokenizerWrapper(_Tokens(self._vocabulary))
+        ends = sorted(self._vocabulary.ends)
+        return llguidance.LLTokenizer(wrapper, n_vocab=self._vocabulary.size, eos_token=ends)
+
+    def _culprit(self, grammar: Grammar) -> str:
+        for param, part in grammar.parts:
+            if llguidance.LLMatcher(self._tokenizer, part, log_level=0).is_error():
+                return param
+        return grammar.parts[0][0]
+
+
+class Matcher:
+    """One choice's place in its grammar."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, size: int) -> None:
+        self._matcher, self._size = matcher, size
+
+    def copy(self) -> "Matcher":
+        """Give another one at the same place."""
+        return Matcher(self._matcher.deep_copy(), self._size)
+
+    def mask(self) -> Mask:
+        """Give which tokens may come next: shape (vocabulary,)."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        return np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_)
+
+    def take(self, token: int) -> bool:
+        """Go on past a token; False when the grammar cannot go on, being too complex at this place."""
+        return bool(self._matcher.consume_token(token))
+
+    def forced(self) -> list[int]:
+        """Give the tokens that are bound to come next."""
+        return list(self._matcher.compute_ff_tokens())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing but the end of the turn may follow."""
+        return bool(self._matcher.is_stopped())
+
+
+class _Tokens:
+    """A vocabulary as llguidance wants to see it."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.eos_token_id = min(vocabulary.ends)
+        self.bos_token_id = vocabulary.bos
+        controls = sorted(vocabulary.control.values())
+        self.special_token_ids = controls
+        self.tokens = list(vocabulary.pieces)
+        for token in controls:
+            self.tokens[token] = vocabulary.text(token).encode()
+        self._vocabulary = vocabulary
+
+    def __call__(self, text: str) -> list[int]:
+        return self._vocabulary.tokenize(text, control=False)
