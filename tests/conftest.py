@@ -147,14 +147,14 @@ def environment(home, **extra):
 
 
 @contextlib.contextmanager
-def serving(home: Path, config: str = "", **extra) -> Iterator[Server]:
+def serving(home: Path, config: str = "", *, log: Path | None = None, **extra) -> Iterator[Server]:
     """Run `antiphon serve` for the body."""
     home.mkdir(parents=True, exist_ok=True)
     if config:
         (home / "antiphon.toml").write_text(config)
         extra = {"ANTIPHON_CONFIG": str(home / "antiphon.toml")} | extra
     extra = {"ANTIPHON_API_KEY": KEY} | extra
-    log = home / "server.log"
+    log = log or home / "server.log"
     with log.open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "antiphon.cli", "serve"],

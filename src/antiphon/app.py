@@ -1,12 +1,14 @@
 """The composition root: the only place that knows everybody. Settings go in, a running server comes out."""
 
 import hashlib
+import io
 import json
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import TextIO, cast
 
 import structlog
 
@@ -184,6 +186,22 @@ def _banner(settings: Settings, port: int, key: str | None) -> str:
     return "\n".join(lines)
 
 
+class _Forgiving(io.TextIOBase):
+    """Standard error that may be full or gone: then a line is lost, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_log() -> None:
     """Write the log to standard error: for people on a terminal, as JSON lines elsewhere."""
     renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
@@ -194,6 +212,6 @@ def configure_log() -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Forgiving(sys.stderr))),
         cache_logger_on_first_use=True,
     )

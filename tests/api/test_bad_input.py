@@ -1,5 +1,6 @@
 """What a client may send, and what it hears when it may not: groups PARSE and RES, through the socket."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -13,6 +14,10 @@ from tests.conftest import until
 
 MESSAGES = [{"role": "user", "content": "x"}]
 GOOD = {"model": "test/hello", "messages": MESSAGES}
+
+
+def ask(model, text="x", **fields):
+    return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
 
 
 def lives(server):
@@ -277,3 +282,147 @@ def test_paths_and_methods_that_do_not_exist_answer_like_everything_else(stage):
     for response in (stage.get("/v1/nothing"), answer):
         assert response.headers["x-request-id"]
         assert response.headers["openai-processing-ms"].isdecimal()
+
+
+def lag_of(server, call):
+    """Run a call beside health checks; give what it gave, and the longest wait of a health check in seconds."""
+    waits, over = [], threading.Event()
+
+    def watch():
+        while not over.is_set():
+            begun = time.perf_counter()
+            httpx.get(f"{server.url}/healthz", timeout=30)
+            waits.append(time.perf_counter() - begun)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        result = call()
+    finally:
+        over.set()
+        watcher.join()
+    return result, max(waits)
+
+
+MANY_TOOLS = [{"type": "function", "function": {"name": f"f{number}"}} for number in range(20_000)]
+STALLS = {
+    "closers": b"]a" * 10_000_000,
+    "closers after openers": b"[" * 65 + b"]" * 20_000_000,
+    "braces": b"}:" * 10_000_000,
+    "20,000 tools": json.dumps(ask("test/hello", tools=MANY_TOOLS)).encode(),
+    "99,000 wrong tools": json.dumps(ask("test/hello", tools=[0] * 99_000)).encode(),
+    "an emoji and 4 MB": json.dumps(ask("test/hello", text="\U0001f600" + "a" * 4_000_000)).encode(),
+}
+
+
+@pytest.mark.parametrize("body", STALLS.values(), ids=STALLS)
+def test_no_body_keeps_the_others_waiting(stage, body):
+    """RES-02: the loop stands still for 250 ms at most."""
+    response, lag = lag_of(stage, lambda: stage.post(body))
+    assert response.status_code in {200, 413, 422}
+    assert lag < 0.25
+
+
+def test_what_a_client_made_up_is_not_repeated_to_it(stage):
+    """PARSE-13."""
+    message = {"role": "user", "content": "x", "<" + "k" * 1_000_000: 1}
+    response = stage.post(json.dumps({"model": "test/hello", "messages": [message]}))
+    assert response.status_code == 422
+    assert len(response.content) < 4096
+    response = stage.post(json.dumps(ask("test/hello", logit_bias={"sk-secret-key": 1})))
+    assert response.json()["error"]["param"] == "logit_bias"
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(("depth", "status"), [(62, 200), (64, 422)])
+def test_a_body_nests_64_levels_and_no_more(stage, depth, status):
+    value = json.loads('{"a":[' * (depth // 2) + "1" + "]}" * (depth // 2))
+    assert stage.post(json.dumps(ask("test/hello") | {"zz": [value]})).status_code == status
+
+
+def test_one_token_cannot_be_biased_twice(stage):
+    assert stage.post(json.dumps(ask("test/hello", logit_bias={"7": 1, "07": 2}))).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["wait=5", "handling=strict"], 422),
+        (['handling="strict"'], 422),
+        (["wait=5, Handling = strict; x=y"], 422),
+        (["xhandling=strict"], 200),
+        (["handling=strictly"], 200),
+        (["handling=lenient"], 200),
+    ],
+)
+def test_prefer_is_read_as_its_standard_says(stage, lines, status):
+    headers = [("authorization", f"Bearer {stage.key}"), ("content-type", "application/json")]
+    headers += [("prefer", line) for line in lines]
+    body = json.dumps(ask("test/hello") | {"zzz": 1})
+    assert httpx.post(f"{stage.url}/v1/chat/completions", content=body, headers=headers).status_code == status
+
+
+CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+
+
+def chunked(server, *lines, with_key=True, trailer=b""):
+    """A chat request in chunks, as bytes."""
+    body = json.dumps(ask("test/hello")).encode()
+    key = b"Authorization: Bearer %s\r\n" % server.key.encode() if with_key else b""
+    head = CHUNKED + key + b"".join(line + b"\r\n" for line in lines) + b"Connection: close\r\n\r\n"
+    return head + b"%x\r\n%s\r\n0\r\n%s\r\n" % (len(body), body, trailer)
+
+
+def test_what_comes_behind_the_body_is_never_a_header(stage):
+    kind = b"Content-Type: application/json"
+    assert b"HTTP/1.1 200" in stage.raw(chunked(stage, kind))
+    key = b"Authorization: Bearer %s\r\n" % stage.key.encode()
+    assert b"HTTP/1.1 401" in stage.raw(chunked(stage, kind, with_key=False, trailer=key))
+    assert b"HTTP/1.1 415" in stage.raw(chunked(stage, trailer=kind + b"\r\n"))
+
+
+def test_endless_trailers_are_cut_off(stage):
+    """RES-03."""
+    before = psutil.Process(stage.process.pid).memory_info().rss
+    with socket.create_connection(("127.0.0.1", stage.port), 10) as link, contextlib.suppress(OSError):
+        link.sendall(CHUNKED + b"\r\n1\r\nx\r\n0\r\n")
+        for _ in range(60_000):
+            link.sendall(b"a: " + b"b" * 1000 + b"\r\n")
+        pytest.fail("it took them all")
+    assert psutil.Process(stage.process.pid).memory_info().rss - before < 4e6
+    lives(stage)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        b"Transfer-Encoding: identity\r\n\r\n{}",
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n",
+    ],
+)
+def test_malformed_framing_is_answered_before_the_close(stage, rest):
+    """PARSE-15."""
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    key = b"Authorization: Bearer %s\r\n" % stage.key.encode()
+    answer = stage.raw(head + key + rest)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"x-request-id: " in answer
+    assert b"openai-processing-ms: " in answer
+
+
+def test_an_upgrade_that_is_offered_is_ignored(stage):
+    upgrade = ("Connection: close, Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAA")
+    assert b"HTTP/1.1 200" in stage.raw(stage.request_bytes(ask("test/hello"), *upgrade))
+
+
+def test_an_empty_line_does_not_keep_a_connection_for_ever(stage):
+    """RES-06: 10 s without a request."""
+    with socket.create_connection(("127.0.0.1", stage.port), 20) as link:
+        link.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        link.recv(65536)
+        link.sendall(b"\r\n")
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            assert link.recv(1) == b""
+        assert time.monotonic() - begun < 13

@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import until
 
+MESSAGES = [{"role": "user", "content": "x"}]
+
 
 def body(model, **fields):
     return {"model": model, "messages": [{"role": "user", "content": "x"}], **fields}
@@ -185,3 +187,35 @@ def test_fifty_streams_at_once_all_end_whole(stage):
     for thread in threads:
         thread.join()
     assert texts == [2] * 50
+
+
+def test_a_client_that_sends_ahead_and_leaves_cancels_what_runs(stage):
+    """LIFE-01: the request that runs is not the last one that came."""
+    before = len(stage.records())
+    link = stage.open_chat({"model": "test/slow", "messages": MESSAGES, "max_tokens": 200})
+    link.sendall(stage.request_bytes({"model": "test/hello", "messages": MESSAGES}))
+    time.sleep(0.3)
+    link.close()
+    until(lambda: len(stage.records()) > before, 2)
+    assert (stage.records()[-1]["status"], stage.records()[-1]["reason"]) == ("cancelled", "client_gone")
+
+
+def test_requests_sent_ahead_are_answered_in_their_order(stage):
+    body = {"model": "test/echo", "max_tokens": 1}
+    link = stage.open_chat({**body, "messages": [{"role": "user", "content": "first"}]})
+    link.sendall(stage.request_bytes({**body, "messages": [{"role": "user", "content": "second"}]}))
+    received = b""
+    while received.count(b'"content":"') < 2:
+        received += link.recv(65536)
+    assert received.index(b'"first"') < received.index(b'"second"')
+    link.close()
+
+
+@pytest.mark.parametrize("model", ["test/hello", "test/slow"])
+def test_a_connection_whose_client_has_stopped_sending_is_closed_behind_the_answer(stage, model):
+    link = stage.open_chat({"model": model, "messages": MESSAGES, "max_tokens": 4})
+    link.shutdown(socket.SHUT_WR)
+    link.settimeout(3)
+    received = b"".join(iter(lambda: link.recv(65536), b""))
+    assert b'"object":"chat.completion"' in received
+    link.close()

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -97,3 +98,19 @@ def test_an_engine_child_dies_with_a_killed_server_within_two_seconds(tmp_path, 
         (child,) = psutil.Process(server.process.pid).children()
         server.process.kill()
         until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 2)
+
+
+def test_a_terminal_that_goes_away_stops_nothing(tmp_path):
+    """SHUT-08."""
+    with serving(tmp_path, SCRIPTED) as server:
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert server.chat("test/hello").status_code == 200
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer(tmp_path):
+    with serving(tmp_path, SCRIPTED, log=Path("/dev/full")) as server:
+        answer = server.chat("test/hello", stream=True)
+        assert answer.status_code == 200
+        assert "[DONE]" in answer.text
+        assert server.chat("test/hello").status_code == 200

@@ -37,12 +37,14 @@ def read(reader, text, cuts=()):
     return content, reasoning, [tuple(call) for call in calls]
 
 
+TWO_HERMES_CALLS = (
+    f'Let me see.\n<tool_call>\n{{"name": "weather", "arguments": {ARGUMENTS}}}\n</tool_call>\n'
+    '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
+)
 CASES = {
     "hermes": (
         "hermes",
-        "Let me see.\n"
-         f'<tool_call>\n{{"name": "weather", "arguments": {ARGUMENTS}}}\n</tool_call>\n'
-         '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>',
+        TWO_HERMES_CALLS,
         "Let me see.\n",
     ),
     "llama3": (

@@ -80,3 +80,12 @@ def test_the_token_that_a_stop_string_begins_in_is_trimmed_to_what_is_shown():
     texts, entries, stopped = write([b"one t", b"wo three"], (" two",))
     assert ("".join(texts), stopped) == ("one", True)
     assert [entry.bytes for entry in entries] == [b"one"]
+
+
+def test_no_byte_of_a_stop_string_shows_behind_a_broken_character():
+    writer = ChoiceWriter(0, (" ",))
+    writer.add(b"\xf0\x9f", TokenLogprob("\ufffd", b"\xf0\x9f", -1.0))
+    delta, stopped = writer.add(b" ", TokenLogprob(" ", b" ", -1.0))
+    assert stopped
+    assert delta.text == "\ufffd"
+    assert all(b" " not in entry.bytes for entry in delta.logprobs)

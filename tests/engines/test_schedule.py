@@ -63,3 +63,15 @@ def test_sequence_ids_are_neither_lost_nor_given_twice(steps):
             lines.close(opened.pop(0))
         assert sorted(lines.live) == sorted(one.id for one in opened)
         assert len({*lines.live, *lines._free}) == len(lines.live) + len(lines._free) == 4
+
+
+def test_the_line_that_came_last_waits_for_memory_until_another_ends():
+    lines = Lines(4)
+    first, second, third = (lines.open("a", [number, 9]) for number in range(3))
+    assert lines.park_youngest() is third
+    assert lines.park_youngest() is second
+    assert lines.park_youngest() is None
+    assert lines.are_crowded
+    assert [chunk.line for chunk in plan(lines.live.values(), Pace(64), no_guess)] == [first]
+    lines.close(first)
+    assert (second.is_parked, third.is_parked) == (False, True)

@@ -12,7 +12,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
 from antiphon.api.answer import Header
-from antiphon.api.incoming import ClientLeft, discard, header, read_body
+from antiphon.api.incoming import ClientLeft, discard, header, prefers, read_body
 from antiphon.api.replies import EventReply, Reply, WholeReply
 from antiphon.api.services import Services
 from antiphon.core.contract import Contract
@@ -75,7 +75,7 @@ class ChatCompletions:
         request = read_chat(body, services.limits)
         resolved = services.registry.resolve(request.model, state["account"])
         contract = fit(request, resolved)
-        if request.ignored and b"handling=strict" in (header(scope, b"prefer") or b"").replace(b" ", b"").lower():
+        if request.ignored and prefers(scope, b"handling", b"strict"):
             raise InvalidRequest(tuple(map(_unknown, request.ignored)))
         deadline_s = min(services.deadline_s, resolved.model.deadline_s, _asked_deadline_s(scope))
         return Call(Work(state["request_id"], state["account"], request), resolved, contract, deadline_s)

@@ -24,6 +24,14 @@ def header(scope: HTTPScope, name: bytes) -> bytes | None:
     return next((value for key, value in scope["headers"] if key == name), None)
 
 
+def prefers(scope: HTTPScope, name: bytes, value: bytes) -> bool:
+    """Whether a Prefer header (RFC 7240) asks for something; the first of several for one name counts."""
+    lines = [sent for key, sent in scope["headers"] if key == b"prefer"]
+    preferences = [one.partition(b";")[0].partition(b"=") for line in lines for one in line.split(b",")]
+    found = [said.strip(b' \t"').lower() for key, _, said in preferences if key.strip().lower() == name]
+    return found[:1] == [value]
+
+
 async def read_body(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: int) -> bytes:
     """Read a JSON body.
 

@@ -7,9 +7,11 @@ HTTP in plain text, and takes a client that has shut its sending side for one th
 import asyncio  # noqa: TID251 - uvicorn's protocol is an asyncio protocol
 import re
 import socket
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -25,16 +27,32 @@ BODY_S = 60.0
 """How long it may take to send its body."""
 WRITE_S = 30.0
 """How long it may leave what was sent unread."""
+MOST_AHEAD = 8
+"""Requests a client may send ahead of its answers; nobody's does."""
+MOST_FRAMING = 16
+"""Bytes of chunked framing for one of body. A chunk of one byte takes five."""
 PROBE_S = 0.03
 """How soon after a probe its effect is looked at: on one machine a reset comes back at once."""
 PROBE_AGAIN_S = 0.25
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 _PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
 class _Refused(Exception):
     """Raised inside the parser's callbacks to stop it."""
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Rename the Upgrade header of a request's head: this server ignores it, the parser would stop reading for it.
+
+    `curl --http2` sends one with every request. A head in two pieces with the name across the cut is not covered.
+    """
+    if b"pgrade" not in data and b"PGRADE" not in data:
+        return data
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(rb"\r\nx-upgrade:", head) + end + rest
 
 
 class Protocol(HttpToolsProtocol):
@@ -46,6 +64,12 @@ class Protocol(HttpToolsProtocol):
         self._in_head = True
         self._refusal: AntiphonError = MalformedHttp("The request is not valid HTTP/1.1.")
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._cycles: deque[RequestResponseCycle] = deque()
+        """The requests of this connection that are not answered to their end, in their order."""
+        self._sent_bytes = self._body_bytes = 0
+        """Of the current request behind its head: what came, and what of it was body."""
+        self._has_shut = False
+        """Whether the client has stopped sending."""
 
     # -- time
 
@@ -69,6 +93,11 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         for name in list(self._timers):
             self._disarm(name)
+        # uvicorn tells the last request only, which is not the one that runs when a client sends ahead.
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -82,16 +111,25 @@ class Protocol(HttpToolsProtocol):
     # -- what may be sent
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        was_in_head = self._in_head
+        super().data_received(_without_upgrade(data) if was_in_head else data)
+        if self.transport.is_closing():
+            return
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > HEADER_BYTES + TARGET_BYTES and not self.transport.is_closing():
-                self._refusal = HeadersTooLarge(f"The headers are larger than {HEADER_BYTES} bytes.")
-                self.send_400_response("")
+        elif not was_in_head:
+            self._sent_bytes += len(data)
+        framing = self._sent_bytes - MOST_FRAMING * self._body_bytes
+        if self._head_bytes > HEADER_BYTES + TARGET_BYTES or framing > HEADER_BYTES:
+            self._refusal = HeadersTooLarge(f"The headers are larger than {HEADER_BYTES} bytes.")
+            self.send_400_response("")
+        elif self._active is None and "receive" not in self._timers:
+            self._arm("receive", HEADERS_S, self._cut)  # an empty line, which begins nothing and stops uvicorn's timer
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
+        self._sent_bytes = self._body_bytes = 0
         self._arm("receive", HEADERS_S, self._cut)
 
     def on_headers_complete(self) -> None:
@@ -101,6 +139,20 @@ class Protocol(HttpToolsProtocol):
             raise _Refused
         self._arm("receive", BODY_S, self._cut)
         super().on_headers_complete()
+        self._cycles.append(self.cycle)
+        if len(self.pipeline) > MOST_AHEAD:
+            self._cut()
+        else:
+            self.flow.resume_reading()  # uvicorn stops reading here, and would not hear that the client leaves
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What comes behind the body was never judged, so it is not read.
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._disarm("receive")
@@ -125,14 +177,18 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser or we refused, in the shape of every other error, and close."""
         self._disarm("receive")
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:
+        is_unread = not self._in_head and len(self._cycles) == 1 and not self._cycles[0].response_started
+        if self._active is not None and not is_unread:
             self.transport.close()  # an earlier answer is still being written: nothing may be mixed into it
             return
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
         refusal, body = self._refusal, error_body(self._refusal)
         status = HTTPStatus(refusal.status)
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-        head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        head += f"content-length: {len(body)}\r\nconnection: close\r\n"
+        head += f"x-request-id: {uuid4()}\r\nopenai-processing-ms: 0\r\n\r\n"
         self.transport.write(head.encode() + body)
         self.transport.close()
 
@@ -144,16 +200,30 @@ class Protocol(HttpToolsProtocol):
         A client that shut its sending side and reads on looks like one that has closed, until something is sent: the
         closed one answers that with a reset. An interim response is what may be sent without harm.
         """
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete or cycle.more_body:
+        cycle = self._active
+        if cycle is None or cycle.more_body:
             return False
+        self._has_shut = True
         self._probe()
         return True
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._has_shut and self._active is None and not self.transport.is_closing():
+            self.transport.close()
+
+    @property
+    def _active(self) -> RequestResponseCycle | None:
+        """The request that is being answered."""
+        while self._cycles and self._cycles[0].response_complete:
+            self._cycles.popleft()
+        return self._cycles[0] if self._cycles else None
+
     def _probe(self) -> None:
-        if self.transport.is_closing() or self.cycle.response_complete:
+        cycle = self._active
+        if self.transport.is_closing() or cycle is None:
             return
-        if not self.cycle.response_started:
+        if not cycle.response_started and cycle.scope["http_version"] == "1.1":
             self.transport.write(_PROCESSING)
         self._arm("probe", PROBE_S, self._probed)
 

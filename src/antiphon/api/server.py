@@ -94,10 +94,13 @@ async def serve(
 async def _stop_on_signal(
     server: uvicorn.Server, predictor: Predictor, drain_s: float, *, task_status: TaskStatus[None]
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    # A terminal that goes away is no reason to stop.
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         task_status.started()
         async with anyio.create_task_group() as group:
-            async for _ in signals:
+            async for received in signals:
+                if received == signal.SIGHUP:
+                    continue
                 if predictor.is_draining:
                     predictor.cancel_all(CancelReason.SHUTDOWN)
                     server.should_exit = server.force_exit = True

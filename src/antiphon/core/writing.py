@@ -49,6 +49,8 @@ class _Waiting:
     """Where the token's text begins, in characters from the choice's start."""
     end: int
     """Where it ends; one more than that while its last character is incomplete."""
+    is_whole: bool
+    """Whether its bytes are the text between both, rather than finish or break off what an earlier token began."""
 
 
 class ChoiceWriter:
@@ -69,11 +71,12 @@ class ChoiceWriter:
         """Take a token's bytes; give the text it completes, if any, and whether it completed a stop string."""
         self.tokens += 1
         start = self._decoded
+        is_whole = not self._decoder.getstate()[0]
         text = self._decoder.decode(piece)
         self._decoded += len(text)
         if logprob is not None:
             incomplete = bool(self._decoder.getstate()[0])
-            self._waiting.append(_Waiting(logprob, start, self._decoded + incomplete))
+            self._waiting.append(_Waiting(logprob, start, self._decoded + incomplete, is_whole))
         shown, stopped = self._cutter.feed(text)
         return self._delta(shown, last=stopped), stopped
 
@@ -98,7 +101,7 @@ class ChoiceWriter:
         ready = []
         while self._waiting and self._waiting[0].end <= self._shown:
             ready.append(self._waiting.popleft().entry)
-        if last and self._waiting and self._waiting[0].start < self._shown:
+        if last and self._waiting and self._waiting[0].start < self._shown and self._waiting[0].is_whole:
             waiting = self._waiting.popleft()
             visible = waiting.entry.bytes.decode("utf-8", "replace")[: self._shown - waiting.start]
             ready.append(replace(waiting.entry, token=visible, bytes=visible.encode()))

@@ -14,7 +14,7 @@ from antiphon.domain.sampling import Sampling
 from antiphon.domain.tools import AnswerFormat
 from antiphon.wire import chat_schema as schema
 from antiphon.wire import message_schema as said
-from antiphon.wire.chat_rules import broken_rules
+from antiphon.wire.chat_rules import broken_rules, too_many
 from antiphon.wire.chat_tools import offered_tools
 from antiphon.wire.faults import faults
 from antiphon.wire.json_in import Limits, read_json, refuse
@@ -67,6 +67,8 @@ def read_chat(body: bytes, limits: Limits) -> ChatRequest:
     if not isinstance(tree, dict):
         refuse("The request body should be a JSON object.", "model_type", "invalid_type")
     asked = {name: value for name, value in tree.items() if value is not None}
+    if excess := tuple(too_many(asked, limits)):
+        raise InvalidRequest(excess)
     try:
         chat = schema.CHAT_BODY.validate_python(asked)
     except ValidationError as error:

@@ -36,20 +36,31 @@ def _fault(loc: Loc, msg: str, kind: str = "value_error", code: str = "invalid_v
     return FieldFault(("body", *loc), msg, kind, code)
 
 
-def _sizes(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
-    def most(loc: Loc, count: int, bound: int, what: str) -> Iterator[FieldFault]:
-        if count > bound:
-            yield _fault(loc, f"At most {bound} {what}.", "too_long", "array_above_max_length")
+def too_many(sent: dict[str, Any], limits: Limits) -> Iterator[FieldFault]:
+    """Give every top-level list that is too long, before each of its items is looked at."""
+    for name, most, what in (
+        ("messages", limits.messages, "messages"),
+        ("tools", limits.tools, "tools"),
+        ("functions", limits.tools, "functions"),
+        ("logit_bias", limits.logit_bias, "tokens"),
+    ):
+        if isinstance(sent.get(name), list | dict) and len(sent[name]) > most:
+            yield _too_long((name,), most, what)
 
-    yield from most(("messages",), len(chat.messages), limits.messages, "messages")
-    yield from most(("tools",), len(chat.tools or ()), limits.tools, "tools")
-    yield from most(("logit_bias",), len(chat.logit_bias or ()), limits.logit_bias, "tokens")
+
+def _too_long(loc: Loc, most: int, what: str) -> FieldFault:
+    return _fault(loc, f"At most {most} {what}.", "too_long", "array_above_max_length")
+
+
+def _sizes(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
     media = 0
     for index, message in enumerate(chat.messages):
         if isinstance(message.content, list):
-            yield from most(("messages", index, "content"), len(message.content), limits.parts, "parts")
+            if len(message.content) > limits.parts:
+                yield _too_long(("messages", index, "content"), limits.parts, "parts")
             media += sum(not isinstance(part, said.TextPart | said.RefusalPart) for part in message.content)
-    yield from most(("messages",), media, limits.media, "images, sounds and files")
+    if media > limits.media:
+        yield _too_long(("messages",), limits.media, "images, sounds and files")
     stops = [chat.stop] if isinstance(chat.stop, str) else chat.stop or []
     for index, stop in enumerate(stops):
         if len(stop) > limits.stop_chars:

@@ -179,7 +179,7 @@ class ChatBody(Lenient):
     audio: Audio | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     logit_bias: (
-        dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[Number, Field(ge=-100, le=100)]] | None
+        dict[Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})$")], Annotated[Number, Field(ge=-100, le=100)]] | None
     ) = None
     logprobs: bool | None = None
     max_completion_tokens: Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None = None
@@ -194,7 +194,11 @@ class ChatBody(Lenient):
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolObject | None = None
     tools: (
-        Annotated[list[Annotated[FunctionTool | CustomTool, Field(discriminator="type")]], Field(min_length=1)] | None
+        Annotated[
+            list[Annotated[FunctionTool | CustomTool, Field(discriminator="type")]],
+            Field(min_length=1, fail_fast=True),
+        ]
+        | None
     ) = None
     top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from antiphon.domain.errors import FieldFault
+from antiphon.wire.json_in import shown
 
 MOST_FAULTS = 20
 
@@ -24,6 +25,9 @@ _CODES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The validator's type of finding, to OpenAI's code; every other type is one of a wrong type."""
+
+_MAPS = frozenset({"logit_bias", "metadata"})
+"""Fields whose keys a client makes up."""
 
 _TYPES = frozenset({"string_type", "list_type", "dict_type", "model_type", "model_attributes_type", "literal_error"})
 """Findings that only say: this is not that branch of a union."""
@@ -75,8 +79,10 @@ def _place(error: Mapping[str, Any], body: Any) -> tuple[str | int, ...]:
     for step in (*steps, last):
         is_key = isinstance(here, dict) and step in here
         if is_key or (isinstance(here, list) and isinstance(step, int) and step < len(here)):
+            if here is body and step in _MAPS:  # its keys are what was sent, and none of ours
+                return (step,)
             here = here[step]
-            place.append(step)
+            place.append(shown(step))
     if error["type"] == "missing":
         place.append(last)
     elif error["type"].startswith("union_tag"):

@@ -14,9 +14,13 @@ from typing import Any, NoReturn
 
 from antiphon.domain.errors import BodyTooLarge, FieldFault, InvalidRequest
 
+_NAME_CHARS = 64
 _LONGEST_INTEGER = 400
 """Digits; a longer number means nothing in any field, and converting it costs more than its length."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF = re.compile("[\ud800-\udfff]")
+_ROUND = bytes.maketrans(b"[]{}", b"()()")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,14 @@ def refuse(
     msg: str, kind: str = "json_invalid", code: str = "invalid_json", loc: tuple[str | int, ...] = ()
 ) -> NoReturn:
     """Raise an InvalidRequest with one finding about the body, or about the place `loc` in it."""
-    raise InvalidRequest((FieldFault(("body", *loc), msg, kind, code),))
+    raise InvalidRequest((FieldFault(("body", *map(shown, loc)), msg, kind, code),))
+
+
+def shown(step: str | int) -> str | int:
+    """A step of a place as it may be told: a client's own key is cut short, and nothing in it is unprintable."""
+    if isinstance(step, int):
+        return step
+    return "".join(char if char.isprintable() else "?" for char in step[:_NAME_CHARS])
 
 
 def read_json(body: bytes, limits: Limits) -> Any:
@@ -83,7 +94,7 @@ def read_json(body: bytes, limits: Limits) -> Any:
         refuse("The request body is not valid JSON.")
     if _SURROGATE.search(body):
         for loc, text in _texts(tree, ()):
-            if any("\ud800" <= char <= "\udfff" for char in text):
+            if _HALF.search(text):
                 refuse("This text holds half of a surrogate pair.", "string_unicode", "invalid_value", loc)
     return tree
 
@@ -96,14 +107,15 @@ def _judge(body: bytes, limits: Limits) -> None:
     outside = b"".join(bare.split(b'"')[::2])
     if outside.count(b",") + outside.count(b"[") + outside.count(b"{") > limits.nodes:
         refuse("The request body holds too many values.", "too_many_values", "invalid_value")
-    brackets = re.sub(rb"[^\[\]{}]+", b"", outside)
+    closers = outside.count(b"]") + outside.count(b"}")
+    brackets = b"" if closers > limits.nodes else outside.translate(_ROUND, _NO_BRACKETS)
     # Innermost pairs vanish one level a round: what is left after `depth` rounds nests deeper, or never closes.
     for _ in range(limits.depth):
-        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        shorter = brackets.replace(b"()", b"")
         if shorter == brackets:
             break
         brackets = shorter
-    if brackets:
+    if brackets or closers > limits.nodes:
         refuse("The request body is not valid JSON, or nests too deeply.")
 
 

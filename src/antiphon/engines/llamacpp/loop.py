@@ -9,12 +9,12 @@ import numpy as np
 
 from antiphon.domain.events import TextDelta, TokenLogprob
 from antiphon.engines.llamacpp.binding import ABORTED, NO_SLOT
+from antiphon.engines.llamacpp.memory import Memory
 from antiphon.engines.llamacpp.model import Context, Floats, Vocabulary
-from antiphon.engines.llamacpp.prefixes import Prefix, Prefixes
 from antiphon.engines.llamacpp.protocol import Accepted, ChoiceEnded, Ended, FromChild, Logprob, State, Text
 from antiphon.engines.llamacpp.request import Choice, NothingFits, Request
 from antiphon.engines.llamacpp.sample import Scored
-from antiphon.engines.llamacpp.schedule import Chunk, Line, Lines, Pace, plan
+from antiphon.engines.llamacpp.schedule import Chunk, Line, Pace, plan
 
 ABORT_TOKENS = 32
 """A running batch of more tokens than this is aborted when its request is cancelled; a smaller one ends soon enough."""
@@ -46,8 +46,7 @@ class Loop:
     def __init__(self, context: Context, vocabulary: Vocabulary, room: Room, tell: Tell) -> None:
         self._context, self._vocabulary, self._tell = context, vocabulary, tell
         self._context_tokens, self._slots = room.context_tokens, room.slots
-        self._lines = Lines(context.sizes.sequences)
-        self._prefixes = Prefixes(room.prefix_tokens)
+        self._memory = Memory(context, room.prefix_tokens)
         self._pace = Pace(context.sizes.batch)
         self._waiting: deque[Request] = deque()
         self._requests: dict[bytes, Request] = {}
@@ -77,12 +76,12 @@ class Loop:
     @property
     def state(self) -> State:
         """Counts of what is going on."""
-        live = list(self._lines.live.values())
+        live = list(self._memory.lines.live.values())
         return State(
             requests=len(self._requests),
             reading=sum(line.unread > 1 for line in live),
             decoding=sum(line.unread <= 1 for line in live),
-            remembered=len(self._prefixes),
+            remembered=self._memory.remembered,
             read_tokens=self._read,
             generated_tokens=self._generated,
             steps=self._steps,
@@ -98,7 +97,7 @@ class Loop:
         """
         self._sweep()
         self._begin()
-        chunks = plan(self._lines.live.values(), self._pace, self._guess)
+        chunks = plan(self._memory.lines.live.values(), self._pace, self._guess)
         if not chunks:
             return False
         self._steps += 1
@@ -117,49 +116,18 @@ class Loop:
 
     def _begin(self) -> None:
         """Start waiting requests, in order, while there are slots for all their choices."""
-        while self._waiting:
+        while self._waiting and not self._memory.lines.are_crowded:
             request = self._waiting[0]
             running = sum(len(choices) for choices in self._choices.values())
             if running + request.start.n > self._slots:
                 return
             self._waiting.popleft()
-            line, start = self._open(request), request.start
+            start = request.start
+            line = self._memory.open(start.account, list(request.prompt), is_seeded=start.seed is not None)
             request.choices = [request.choice(index, line) for index in range(start.n)]
             self._choices[line.id] = list(request.choices)
             is_thinking = bool(request.thinking and request.thinking.is_open)
             self._tell(request.connection, Accepted(start.id, len(request.prompt), line.read, is_thinking))
-
-    def _open(self, request: Request) -> Line:
-        """Open the line that reads a request's prompt, beginning with what was read of it already."""
-        start, is_alone = request.start, not self._lines.live
-        if is_alone:
-            self._context.clear()
-        line = self._lines.open(start.account, list(request.prompt))
-        # With a seed, an idle engine reads everything itself: what another batch has read, or generated, differs in
-        # its last bits, and now and then gives another token. Measured: docs/decisions/0004-embedded-engine.md.
-        if start.seed is None or not is_alone:
-            self._reuse(line)
-        return line
-
-    def _reuse(self, line: Line) -> None:
-        """Let a line begin with what another one reads, or an ended one had read, of the same tokens."""
-        context = self._context
-        source, shared = self._lines.best_prefix(line.account, line.tokens) if context.is_rewindable else (None, 0)
-        prefix, length = self._prefixes.best(line.account, line.tokens, whole=not context.is_rewindable)
-        if prefix and length > shared and context.restore(line.id, prefix.cells):
-            self._cut(line, length)
-        elif source:
-            context.share(source.id, line.id, shared)
-            line.read = shared
-
-    def _remember(self, line: Line) -> None:
-        """Keep what a line has read, for later prompts that begin with it."""
-        tokens = line.tokens[: line.read]
-        if self._prefixes.wants(line.account, tokens):
-            self._context.forget(line.id, line.read)  # guesses that were not confirmed
-            cells = self._context.save(line.id)
-            if cells is not None:
-                self._prefixes.add(Prefix(line.account, tokens, cells))
 
     def _decode(self, chunks: list[Chunk]) -> bool:
         """Run a batch; False when it did not run and everything is as it was before, but for the room made for it."""
@@ -181,9 +149,9 @@ class Loop:
             return True
         if verdict == ABORTED:
             for chunk in chunks:
-                self._cut(chunk.line, chunk.line.read)
+                self._memory.cut(chunk.line, chunk.line.read)
         elif verdict == NO_SLOT:
-            self._make_room()
+            self._memory.make_room()
         else:
             raise DecodeFailed(f"llama_decode answered {verdict}")
         return False
@@ -200,20 +168,6 @@ class Loop:
             context.outputs[at + chunk.count - 1 : end] = chunk.is_last
             at = end
         return at
-
-    def _cut(self, line: Line, length: int) -> None:
-        """Cut a line's memory back to a length; to nothing where this kind of memory cannot go back."""
-        if not self._context.forget(line.id, length):
-            self._context.forget(line.id)
-            length = 0
-        line.read = length
-
-    def _make_room(self) -> None:
-        """Take the memory of what came last; that is read again when its turn comes."""
-        line = self._lines.youngest()
-        if line is None:
-            raise DecodeFailed("one sequence does not fit the context's memory")
-        self._cut(line, 0)
 
     def _guess(self, line: Line, most: int) -> list[int]:
         """What a line that decodes may be tried with, beside its own token."""
@@ -246,7 +200,7 @@ class Loop:
             line.read += 1
             goes_on = self._draw(choice, self._context.logits(row + confirmed), draft[confirmed:])
         if draft and goes_on:
-            self._context.forget(line.id, line.read)
+            self._memory.settle(line)
             choice.learn(len(draft), confirmed)
 
     def _fan_out(self, line: Line) -> list[Choice]:
@@ -254,11 +208,8 @@ class Loop:
         first, *others = self._choices[line.id]
         self._choices[line.id] = [first]
         for choice in others:
-            own = self._lines.open(line.account, list(line.tokens))
-            self._context.share(line.id, own.id, line.read)
-            own.read = line.read
-            choice.line = own
-            self._choices[own.id] = [choice]
+            choice.line = self._memory.branch(line)
+            self._choices[choice.line.id] = [choice]
         return [first, *others]
 
     def _draw(self, choice: Choice, logits: Floats, draft: Sequence[int]) -> bool:
@@ -308,13 +259,9 @@ class Loop:
 
     def _close(self, choice: Choice) -> None:
         """End a choice's line, once: before they fan out, all of a request's choices have the same one."""
-        line = choice.line
-        if self._choices.pop(line.id, None) is None:
-            return
-        if choice.writer.choice == 0:  # several choices share their prompt, and a conversation goes on with one
-            self._remember(line)
-        self._lines.close(line)
-        self._context.forget(line.id)
+        if self._choices.pop(choice.line.id, None) is not None:
+            # Several choices share their prompt, and a conversation goes on with one: the first is kept.
+            self._memory.close(choice.line, is_kept=choice.writer.choice == 0)
 
     def _fail(self, request: Request, message: str) -> None:
         for choice in request.choices:

@@ -26,6 +26,8 @@ class Line:
     read: int = 0
     arrival: int = 0
     """Its place in the order of arrival."""
+    is_parked: bool = False
+    """Whether it waits for memory."""
 
     @property
     def unread(self) -> int:
@@ -88,7 +90,7 @@ def plan(lines: Iterable[Line], pace: Pace, guess: Guess) -> list[Chunk]:
     Half of the room for prompts goes to whoever came first, the other half to the shortest, so that a short prompt is
     not stuck behind a long one and a long one is not starved by short ones.
     """
-    waiting = [line for line in lines if line.unread]
+    waiting = [line for line in lines if line.unread and not line.is_parked]
     decoding = [line for line in waiting if line.unread == 1]
     chunks = [Chunk(line, 1) for line in decoding[: pace.batch]]
     if len(decoding) == len(waiting):
@@ -137,6 +139,13 @@ class Lines:
         """End a line."""
         del self.live[line.id]
         self._free.append(line.id)
+        if parked := [other for other in self.live.values() if other.is_parked]:
+            min(parked, key=lambda other: other.arrival).is_parked = False
+
+    @property
+    def are_crowded(self) -> bool:
+        """Whether some of them wait for memory."""
+        return any(line.is_parked for line in self.live.values())
 
     def best_prefix(self, account: str, tokens: Sequence[int]) -> tuple[Line | None, int]:
         """Find the line of this account that has read most of a prompt's beginning; and how much.
@@ -151,7 +160,11 @@ class Lines:
                     found, length = line, shared
         return found, length
 
-    def youngest(self) -> Line | None:
-        """The line that came last and holds memory: the one to take it from; None when only one is left."""
-        holding = [line for line in self.live.values() if line.read]
-        return max(holding, key=lambda line: line.arrival) if len(holding) > 1 else None
+    def park_youngest(self) -> Line | None:
+        """Let the line that came last wait until another ends; None when only one is left, which has all there is."""
+        running = [line for line in self.live.values() if not line.is_parked]
+        if len(running) < 2:  # noqa: PLR2004 - one and another
+            return None
+        line = max(running, key=lambda line: line.arrival)
+        line.is_parked = True
+        return line

@@ -36,12 +36,13 @@ class Prompter:
             PromptTooLong: the text is hopelessly long; a prompt of any length that comes back must still be counted.
             TemplateRefused: the model's template refuses these messages.
         """
-        if sum(len(turn.text.encode()) for turn in turns) > self._bytes:
+        calls = (text for turn in turns for _, *texts in turn.calls for text in texts)
+        if sum(len(text.encode()) for text in (tools, *calls, *(turn.text for turn in turns))) > self._bytes:
             raise PromptTooLong
         guard = Guard(self._vocabulary.control)
         variables: dict[str, object] = {**knobs}
         if tools:
-            variables["tools"] = json.loads(guard.hide(tools))
+            variables["tools"] = _hidden(guard, json.loads(tools))
         rendered = self._template.render([self._message(turn, guard) for turn in turns], **variables)
         tokens: list[int] = []
         for text, control in guard.pieces(rendered):
@@ -79,11 +80,26 @@ class Prompter:
 def _call(guard: Guard, call_id: str | None, name: str, arguments: str) -> dict[str, Any]:
     """A tool call as templates know it: arguments as an object if they are one, since most write them with tojson."""
     try:
-        parsed = json.loads(guard.hide(arguments))
-    except ValueError:
+        # Read first, then hidden: an escape in the JSON may stand for any part of a control token's name.
+        parsed = _hidden(guard, json.loads(arguments))
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         parsed = None
     function = {"name": guard.hide(name), "arguments": parsed if isinstance(parsed, dict) else guard.hide(arguments)}
     return {"id": guard.hide(call_id or ""), "type": "function", "function": function}
+
+
+def _hidden(guard: Guard, value: Any) -> Any:
+    """Hide the names of control tokens in every text of a JSON value."""
+    match value:
+        case str():
+            return guard.hide(value)
+        case dict():
+            return {guard.hide(key): _hidden(guard, inner) for key, inner in value.items()}
+        case list():
+            return [_hidden(guard, inner) for inner in value]
+        case _:
+            return value
 
 
 def _written(call: dict[str, Any]) -> str:

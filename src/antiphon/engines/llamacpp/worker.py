@@ -22,10 +22,10 @@ import msgspec
 
 from antiphon.engines.llamacpp.binding import LibraryUnfit, ModelUnfit, library_path, load
 from antiphon.engines.llamacpp.connection import Connection
-from antiphon.engines.llamacpp.constrain import Grammars, GrammarUnfit
 from antiphon.engines.llamacpp.drafts import MOST
 from antiphon.engines.llamacpp.loop import Loop, Room
 from antiphon.engines.llamacpp.model import Sizes, Weights
+from antiphon.engines.llamacpp.preparing import Preparer
 from antiphon.engines.llamacpp.protocol import (
     Ask,
     Cancel,
@@ -37,8 +37,6 @@ from antiphon.engines.llamacpp.protocol import (
 )
 from antiphon.engines.llamacpp.request import Request
 from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
-from antiphon.engines.llamacpp.thinking import Thinking
-from antiphon.engines.llamacpp.tokens import Prompter, PromptTooLong
 
 KNOBS = ("enable_thinking", "reasoning_effort", "verbosity")
 """Variables that some templates have."""
@@ -86,15 +84,12 @@ class Worker:
         context.check(vocabulary.tokenize("The quick brown fox jumps over the lazy dog.", control=False))
         names = {"bos": vocabulary.text(vocabulary.bos), "eos": vocabulary.text(vocabulary.eos)}
         template = ChatTemplate(weights.chat_template(), **names)
-        self._vocabulary, self._slots, self._context_tokens = vocabulary, options.slots, context_tokens
-        self._prompter = Prompter(vocabulary, template, context_tokens)
+        self._preparer = Preparer(vocabulary, template, context_tokens)
         self._prompts = ThreadPoolExecutor(1, "prompts")
         prefix_tokens = cells if options.prefix_tokens is None else options.prefix_tokens
         self._loop = Loop(context, vocabulary, Room(options.slots, context_tokens, prefix_tokens), self._tell)
         knobs = tuple(knob for knob in KNOBS if template.mentions(knob))
         self._ready = Ready(context_tokens, vocabulary.size, os.getpid(), template.calls, template.thinking, knobs)
-        self._grammars = Grammars(vocabulary)
-        self._close_thinking = vocabulary.tokenize("\n</think>\n\n", control=True)
         self._inbox: deque[Item] = deque()
         self._awake = threading.Event()
         self._connections: set[Connection] = set()
@@ -203,42 +198,11 @@ class Worker:
     def _prepare(self, connection: Connection, start: Start) -> None:
         """Make a request's prompt, and hand it to the loop or say why not."""
         try:
-            prompt = self._prompter.prompt(start.turns, start.tools, start.knobs)
-            matcher = self._grammars.compile(start.grammar) if start.grammar else None
-        except GrammarUnfit as unfit:
-            self._post((connection, Ended(start.id, "grammar", str(unfit), unfit.param)))
-            return
-        except PromptTooLong:
-            self._post((connection, self._too_long(start, None)))
-            return
-        except TemplateRefused as refused:
-            self._post((connection, Ended(start.id, "template", str(refused)[:300])))
-            return
+            prepared = self._preparer.prepare(connection, start)
         except Exception as error:  # noqa: BLE001 - a prompt thread that dies would leave every later request waiting
             _log(_WARNING + 1, f"a prompt could not be made: {type(error).__name__}")
-            self._post((connection, Ended(start.id, "failed", "The prompt could not be made.")))
-            return
-        if len(prompt) >= self._context_tokens:
-            self._post((connection, self._too_long(start, len(prompt))))
-        elif any(not 0 <= token < self._vocabulary.size for token in start.logit_bias):
-            message = f"Token ids of this model are 0 to {self._vocabulary.size - 1}."
-            self._post((connection, Ended(start.id, "bias", message)))
-        else:
-            predicted = self._vocabulary.tokenize(start.prediction, control=False) if start.prediction else ()
-            self._post(Request(connection, start, prompt, matcher, predicted, self._thinking(start, prompt)))
-
-    def _thinking(self, start: Start, prompt: list[int]) -> Thinking | None:
-        """How a request's thinking is followed; None when its model does none between tags."""
-        if self._ready.thinking != "think":
-            return None
-        tail = "".join(self._vocabulary.text(token) for token in prompt[-8:])
-        is_open = tail.rstrip().endswith("<think>")
-        return Thinking(self._close_thinking, start.thinking_tokens, is_open=is_open)
-
-    def _too_long(self, start: Start, tokens: int | None) -> Ended:
-        most = f"This model's maximum context length is {self._context_tokens} tokens"
-        asked = f"your messages have {tokens}" if tokens else "your messages have many more"
-        return Ended(start.id, "context", f"{most}; {asked}. Please shorten them.")
+            prepared = Ended(start.id, "failed", "The prompt could not be made.")
+        self._post(prepared if isinstance(prepared, Request) else (connection, prepared))
 
 
 _decoder = msgspec.msgpack.Decoder(ToChild)

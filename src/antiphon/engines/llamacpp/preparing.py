@@ -1,0 +1,54 @@
+"""A request as it arrives to one that the loop can run: its prompt, its grammar, its prediction in tokens."""
+
+from collections.abc import Hashable
+
+from antiphon.engines.llamacpp.constrain import Grammars, GrammarUnfit
+from antiphon.engines.llamacpp.model import Vocabulary
+from antiphon.engines.llamacpp.protocol import Ended, Start
+from antiphon.engines.llamacpp.request import Request
+from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
+from antiphon.engines.llamacpp.thinking import Thinking
+from antiphon.engines.llamacpp.tokens import Prompter, PromptTooLong
+
+_TAIL = 8
+"""Tokens at a prompt's end in which its template may have opened the model's thinking."""
+
+
+class Preparer:
+    """Prepares requests for one model. For one thread."""
+
+    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate, context_tokens: int) -> None:
+        self._vocabulary, self._template, self._context_tokens = vocabulary, template, context_tokens
+        self._prompter = Prompter(vocabulary, template, context_tokens)
+        self._grammars = Grammars(vocabulary)
+        self._close_thinking = vocabulary.tokenize("\n</think>\n\n", control=True)
+
+    def prepare(self, connection: Hashable, start: Start) -> Request | Ended:
+        """Give the request, or why it cannot run."""
+        try:
+            prompt = self._prompter.prompt(start.turns, start.tools, start.knobs)
+            matcher = self._grammars.compile(start.grammar) if start.grammar else None
+        except PromptTooLong:
+            return self._too_long(start, None)
+        except TemplateRefused as refused:
+            return Ended(start.id, "template", str(refused)[:300])
+        except GrammarUnfit as unfit:
+            return Ended(start.id, "grammar", str(unfit), unfit.param)
+        if len(prompt) >= self._context_tokens:
+            return self._too_long(start, len(prompt))
+        if any(not 0 <= token < self._vocabulary.size for token in start.logit_bias):
+            return Ended(start.id, "bias", f"Token ids of this model are 0 to {self._vocabulary.size - 1}.")
+        predicted = self._vocabulary.tokenize(start.prediction, control=False) if start.prediction else ()
+        return Request(connection, start, prompt, matcher, predicted, self._thinking(start, prompt))
+
+    def _thinking(self, start: Start, prompt: list[int]) -> Thinking | None:
+        """How a request's thinking is followed; None when its model does none between tags."""
+        if self._template.thinking != "think":
+            return None
+        tail = "".join(self._vocabulary.text(token) for token in prompt[-_TAIL:])
+        return Thinking(self._close_thinking, start.thinking_tokens, is_open=tail.rstrip().endswith("<think>"))
+
+    def _too_long(self, start: Start, tokens: int | None) -> Ended:
+        most = f"This model's maximum context length is {self._context_tokens} tokens"
+        asked = f"your messages have {tokens}" if tokens else "your messages have many more"
+        return Ended(start.id, "context", f"{most}; {asked}. Please shorten them.")
