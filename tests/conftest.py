@@ -58,7 +58,9 @@ class Server:
 
     def post(self, body, timeout=60, headers=None, path="/v1/chat/completions"):
         wanted = {"content-type": "application/json"} | self.headers | (headers or {})
-        return httpx.post(self.url + path, content=body, headers=wanted, timeout=timeout)
+        response = httpx.post(self.url + path, content=body, headers=wanted, timeout=timeout)
+        assert_adds_up(response.text)
+        return response
 
     def get(self, path, **headers):
         return httpx.get(self.url + path, headers=self.headers | headers, timeout=10)
@@ -123,6 +125,23 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+
+def assert_adds_up(text):
+    """Hold every answer of the suite to this: its usage has all its counters, and they add up."""
+    found = re.search(r'"usage":({"prompt_tokens".*?}})', text)
+    if not found:
+        return
+    usage = json.loads(found[1])
+    parts, prompt = usage["completion_tokens_details"], usage["prompt_tokens_details"]
+    assert set(prompt) == {"cached_tokens", "audio_tokens"}
+    assert set(parts) == {
+        *("reasoning_tokens", "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens"),
+    }
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert max(prompt.values()) <= usage["prompt_tokens"]
+    assert sum(parts.values()) <= usage["completion_tokens"]
+    assert min(usage["total_tokens"], *parts.values(), *prompt.values()) >= 0
 
 
 def _heard(link):

@@ -10,6 +10,7 @@ import pytest
 from docs.generate import DOCS, PAGES
 
 from antiphon import settings
+from antiphon.wire.chat_schema import FIELDS
 
 ROOT = DOCS.parent
 EXAMPLE = ROOT / "examples" / "antiphon.toml"
@@ -75,6 +76,13 @@ def test_the_curl_line_of_the_banner_works_when_pasted(house, tmp_path):
         ["bash", "-c", f"{line} -s"], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert '"object":"chat.completion"' in done.stdout
+
+
+def test_no_field_is_ignored():
+    table = [line for line in (DOCS / "parameters.md").read_text().splitlines() if line.startswith("| `")]
+    cells = [cell.strip() for line in table for cell in line.split("|")[2:-1]]
+    assert len(table) == len(FIELDS)
+    assert all(cell.startswith(("honoured", "adapted", "refused", "kept", "accepted")) for cell in cells)
 
 
 def test_no_page_names_a_file_that_is_not_there():

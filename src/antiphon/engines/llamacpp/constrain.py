@@ -39,7 +39,7 @@ class Grammars:
         whole = llguidance.LLMatcher(self._tokenizer, grammar.text, log_level=0)
         if whole.is_error():
             raise GrammarUnfit(self._culprit(grammar))
-        return Matcher(whole, self._vocabulary.size)
+        return Matcher(whole, self._no_end)
 
     @cached_property
     def _tokenizer(self) -> llguidance.LLTokenizer:
@@ -47,6 +47,13 @@ class Grammars:
         wrapper = llguidance.TokenizerWrapper(_Tokens(self._vocabulary))
         ends = sorted(self._vocabulary.ends)
         return llguidance.LLTokenizer(wrapper, n_vocab=self._vocabulary.size, eos_token=ends)
+
+    @cached_property
+    def _no_end(self) -> Mask:
+        """Every token but those that end a turn."""
+        mask = np.ones(self._vocabulary.size, np.bool_)
+        mask[list(self._vocabulary.ends)] = False
+        return mask
 
     def _culprit(self, grammar: Grammar) -> str:
         for param, part in grammar.parts:
@@ -58,17 +65,19 @@ class Grammars:
 class Matcher:
     """One choice's place in its grammar."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, size: int) -> None:
-        self._matcher, self._size = matcher, size
+    def __init__(self, matcher: llguidance.LLMatcher, no_end: Mask) -> None:
+        self._matcher = matcher
+        self.no_end = no_end
+        """Every token but those that end a turn: shape (vocabulary,)."""
 
     def copy(self) -> "Matcher":
         """Give another one at the same place."""
-        return Matcher(self._matcher.deep_copy(), self._size)
+        return Matcher(self._matcher.deep_copy(), self.no_end)
 
     def mask(self) -> Mask:
         """Give which tokens may come next: shape (vocabulary,)."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        return np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_)
+        return np.unpackbits(bits, bitorder="little")[: len(self.no_end)].astype(np.bool_)
 
     def take(self, token: int) -> bool:
         """Go on past a token; False when the grammar cannot go on, being too complex at this place."""

@@ -81,9 +81,11 @@ class Choice:
         """
         if self.thinking is not None and (forced := self.thinking.forced()) is not None:
             return self.sampler.take(forced, logits)
-        if self.matcher is None or (self.thinking is not None and self.thinking.is_open):
+        if self.matcher is None:
             return self.sampler.draw(logits)
-        mask = self.matcher.mask()
+        # An answer that must be something cannot end before it has begun.
+        is_thinking = self.thinking is not None and self.thinking.is_open
+        mask = self.matcher.no_end if is_thinking else self.matcher.mask()
         if not mask.any():
             raise NothingFits
         return self.sampler.draw(logits, mask)

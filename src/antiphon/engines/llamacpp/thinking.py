@@ -31,7 +31,7 @@ class Thinking:
         self._tokens += 1
         self._seen = (self._seen + piece)[-64:]
         if self.is_open:
-            self.is_open = CLOSER not in self._seen
+            self.is_open = bool(self._due) or CLOSER not in self._seen  # all that closes it belongs to it
         elif self._seen.lstrip() == b"<think>":
             self.is_open = True
 
