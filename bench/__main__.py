@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from bench import contract
 from bench.client import Target, median, quantile, stream, together
 from bench.servers import antiphon, baseline
 
@@ -135,7 +136,9 @@ def measure(threads: int, rounds: int) -> list[tuple[str, str]]:
         resident = psutil.Process(pid).memory_info().rss / 1e6
         rows.append(("server process, without the engine child", f"{resident:.0f} MB resident"))
     show(rows[-3:])
-    return rows
+    own = contract.measure(threads, rounds)
+    show(own)
+    return rows + own
 
 
 def report(rows: list[tuple[str, str]], threads: int, rounds: int) -> str:
@@ -150,7 +153,7 @@ the same weights (SmolLM2-135M-Instruct Q4_1), threads and prompts, in turn, in 
 
 {machine}; {versions}; {threads} decode thread{"s" if threads > 1 else ""}.
 
-| what | Antiphon against llama.cpp's server |
+| what | Antiphon against llama.cpp's server, or against itself |
 |---|---|
 {table}
 """
