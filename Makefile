@@ -42,9 +42,11 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# The clients that users have: OpenAI's oldest supported Python package, and the one for Node.js where there is npm.
-$(VENV)/.installed-clients: tests/clients/openai-1.lock tests/clients/package-lock.json $(VENV)/.installed-dev
+# The clients that users have: OpenAI's oldest supported Python package, what is built on it (instructor, pydantic-ai,
+# LangChain), and the one for Node.js where there is npm.
+$(VENV)/.installed-clients: tests/clients/openai-1.lock tests/clients/frameworks.lock tests/clients/package-lock.json $(VENV)/.installed-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target $(VENV)/openai-1 -r tests/clients/openai-1.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target $(VENV)/frameworks -r tests/clients/frameworks.lock
 	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund; fi
 	@touch $@
 
@@ -54,6 +56,7 @@ lock: $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml --extra llamacpp --group build -o requirements.lock
 	$(LOCK) pyproject.toml --extra llamacpp --group build --group dev -o requirements-dev.lock
+	printf 'instructor\npydantic-ai-slim[openai]\nlangchain-openai\n' | $(LOCK) - -o tests/clients/frameworks.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -75,7 +75,7 @@ class EventReply:
             logprobs=request.sampling.logprobs,
             include_usage=request.include_usage,
             include_obfuscation=request.include_obfuscation,
-            is_legacy=request.tools.is_legacy,
+            tools=request.tools,
         )
 
     async def event(self, event: Event) -> None:

@@ -53,6 +53,9 @@ class Tools:
         return self.is_required or any(tool.is_strict for tool in self.callable)
 
 
+NO_TOOLS = Tools()
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
     """JSON of a schema, as the whole answer."""

@@ -27,7 +27,7 @@ from antiphon.domain.events import (
     Usage,
 )
 from antiphon.domain.models import Model
-from antiphon.domain.tools import ToolKind
+from antiphon.domain.tools import NO_TOOLS, ToolKind, Tools
 from antiphon.wire import sse
 
 _NO_LOGPROB = -9999.0
@@ -127,11 +127,13 @@ class ChunkWriter:
         logprobs: bool,
         include_usage: bool,
         include_obfuscation: bool,
-        is_legacy: bool = False,
+        tools: Tools = NO_TOOLS,
     ) -> None:
         self._choices, self._logprobs = choices, logprobs
         self._include_usage, self._obfuscates = include_usage, include_obfuscation
-        self._is_legacy = is_legacy
+        self._is_legacy = tools.is_legacy
+        # Where calls are required it is known from the start that there is no content.
+        self._begin = {"role": "assistant", "content": None if tools.is_required else "", "refusal": None}
         self._kinds: dict[tuple[int, int], ToolKind] = {}
         """What each call of each choice is."""
         before = {"id": head.id, "object": "chat.completion.chunk", "created": head.created, "model": head.model}
@@ -151,8 +153,7 @@ class ChunkWriter:
             case CallDelta():
                 return self._chunk(event.choice, self._call_delta(event))
             case Accepted():
-                first = {"role": "assistant", "content": "", "refusal": None}
-                return b"".join(self._chunk(choice, first) for choice in range(self._choices))
+                return b"".join(self._chunk(choice, self._begin) for choice in range(self._choices))
             case ChoiceFinished():
                 return self._chunk(event.choice, {}, reason=event.reason)
             case Finished():

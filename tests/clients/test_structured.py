@@ -1,0 +1,39 @@
+"""Structured outputs and tools through unmodified clients and frameworks, against the real model."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clients.test_openai import HERE, OLD, run
+from tests.conftest import serving
+
+FRAMEWORKS = Path(sys.prefix) / "frameworks"
+"""Where the Makefile puts instructor, Pydantic AI and LangChain."""
+
+CALLS = r"""
+[[models."test/calls".versions]]
+number = 1
+engine = "scripted"
+script = { tokens = ["<tool_call>\n{\"name\": \"now\", ", "\"arguments\": {}}\n</tool_call>"] }
+"""
+
+
+@pytest.mark.parametrize(("major", "path"), [("1", OLD), ("3", None)], ids=["1.x", "3.x"])
+@pytest.mark.parametrize("program", ["structured_client.py", "tools_client.py"])
+def test_openai_pythons_helpers_parse_what_the_server_answers(house, program, major, path):
+    said = run([sys.executable, HERE / program], house, PYTHONPATH=str(path or ""))
+    assert said.startswith(f"passed {major}.")
+
+
+@pytest.mark.parametrize("framework", ["instructor", "pydantic_ai", "langchain"])
+def test_a_framework_gets_its_classes_filled_in(house, framework):
+    program = [sys.executable, HERE / "frameworks_client.py", framework]
+    assert run(program, house, PYTHONPATH=str(FRAMEWORKS)).startswith(f"passed {framework}")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not on this machine")
+def test_openai_nodes_helpers_parse_answers_and_run_tools(house, tmp_path):
+    with serving(tmp_path, CALLS) as caller:
+        assert "passed" in run(["node", HERE / "node_structured.mjs", f"{caller.url}/v1"], house)
