@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from antiphon.engines.llamacpp.model import Vocabulary
 from antiphon.engines.llamacpp.protocol import Grammar
 
+REMEMBERED = 1_000
+"""Verdicts on parts that are kept: a client sends the same tools with every request."""
+
 Mask = NDArray[np.bool_]
 
 
@@ -29,6 +32,7 @@ class Grammars:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
+        self._fit: dict[str, bool] = {}
 
     def compile(self, grammar: Grammar) -> "Matcher":
         """Compile.
@@ -36,10 +40,23 @@ class Grammars:
         Raises:
             GrammarUnfit: naming the part that is at fault.
         """
+        for param, part in grammar.parts:
+            if not self._is_fit(part):
+                raise GrammarUnfit(param)
         whole = llguidance.LLMatcher(self._tokenizer, grammar.text, log_level=0)
         if whole.is_error():
-            raise GrammarUnfit(self._culprit(grammar))
+            raise GrammarUnfit(grammar.parts[0][0])
         return Matcher(whole, self._no_end)
+
+    def _is_fit(self, part: str) -> bool:
+        """Whether a client's part can be enforced, and allows anything: a schema that is only itself does not."""
+        if part not in self._fit:
+            matcher = llguidance.LLMatcher(self._tokenizer, part, log_level=0)
+            is_fit = not matcher.is_error() and any(matcher.compute_bitmask()) and not matcher.is_error()
+            if len(self._fit) >= REMEMBERED:
+                self._fit.clear()
+            self._fit[part] = is_fit
+        return self._fit[part]
 
     @cached_property
     def _tokenizer(self) -> llguidance.LLTokenizer:
@@ -54,12 +71,6 @@ class Grammars:
         mask = np.ones(self._vocabulary.size, np.bool_)
         mask[list(self._vocabulary.ends)] = False
         return mask
-
-    def _culprit(self, grammar: Grammar) -> str:
-        for param, part in grammar.parts:
-            if llguidance.LLMatcher(self._tokenizer, part, log_level=0).is_error():
-                return param
-        return grammar.parts[0][0]
 
 
 class Matcher:
