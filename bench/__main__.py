@@ -121,17 +121,17 @@ def _busy_core():
 def measure(threads: int, rounds: int) -> list[tuple[str, str]]:
     with antiphon(threads) as (ours, pid), baseline(threads) as theirs:
         rows = throughput([ours, theirs], rounds)
+        idle, busy = busy_share(ours, rounds)
+        rows.append(
+            ("one stream with one core kept busy, against idle", f"{busy / idle:.2f} × ({busy:.0f} against {idle:.0f})")
+        )
+        # Last, since the other server goes on reading its prompt for a minute after its client has left.
         gaps = [beside_a_long_prompt(target) for target in (ours, theirs)]
         rows.append(
             (
                 "wait between tokens beside a 6,000-token prompt, p99",
                 f"{gaps[0]:.0f} ms against {gaps[1]:.0f} ms",
             )
-        )
-        time.sleep(1)
-        idle, busy = busy_share(ours, rounds)
-        rows.append(
-            ("one stream with one core kept busy, against idle", f"{busy / idle:.2f} × ({busy:.0f} against {idle:.0f})")
         )
         resident = psutil.Process(pid).memory_info().rss / 1e6
         rows.append(("server process, without the engine child", f"{resident:.0f} MB resident"))
