@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import jsonschema_rs
 
 from antiphon.domain.errors import FieldFault
+from antiphon.wire.schema_ends import references_end
 
 MOST_PROPERTIES = 5_000
 MOST_ENUM_VALUES = 1_000
@@ -28,6 +29,8 @@ Schema = dict[str, Any]
 def schema_faults(schema: Schema, loc: Loc) -> Iterator[FieldFault]:
     """Give the first thing that is wrong with a schema whose depth and size are within bounds."""
     message = _excess(schema) or _malformed(schema)
+    if message is None and not references_end(schema):
+        message = "A reference leads to itself, so that no JSON of this schema has an end."
     if message:
         yield FieldFault(("body", *loc), message, "json_schema", "invalid_value")
 

@@ -1,0 +1,37 @@
+"""References that lead nowhere, and those that do."""
+
+import pytest
+
+from antiphon.wire.schema_ends import references_end
+
+LEAF = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["next"]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]},
+        {"type": "array", "minItems": 1, "items": {"$ref": "#"}},
+        {"allOf": [{"$ref": "#"}]},
+    ],
+)
+def test_what_no_finite_json_satisfies_is_found(schema):
+    assert not references_end(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        LEAF,
+        {"type": "object", "properties": {"next": {"$ref": "#"}}},
+        {"type": "array", "items": {"$ref": "#"}},
+        {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "string"}}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"enum": [1]}}},
+        {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+    ],
+)
+def test_what_has_an_end_is_left_alone(schema):
+    assert references_end(schema)
