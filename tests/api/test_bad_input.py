@@ -63,9 +63,9 @@ def assert_fault(answer, status=422):
 )
 def test_a_body_that_is_not_strict_json_is_a_422_in_under_100_ms(stage, raw):
     """PARSE-01 to 07."""
-    begun = time.monotonic()
-    assert_fault(stage.post(raw))
-    assert time.monotonic() - begun < 0.1 + 0.05 * (len(raw) > 10_000)
+    answer = stage.post(raw)
+    assert_fault(answer)
+    assert float(answer.headers["openai-processing-ms"]) < 100
 
 
 @pytest.mark.parametrize(

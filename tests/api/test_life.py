@@ -154,9 +154,8 @@ def test_a_full_queue_is_a_503_at_once_that_says_when_to_come_back(stage):
     """OVER-01, in small."""
     links = [stage.open_chat(body("test/narrow")) for _ in range(3)]
     time.sleep(0.2)
-    begun = time.monotonic()
     answer = stage.chat("test/narrow")
-    assert time.monotonic() - begun < 0.1
+    assert float(answer.headers["openai-processing-ms"]) < 100
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_full")
     assert int(answer.headers["retry-after"]) >= 1
     assert float(answer.headers["x-ratelimit-reset"]) >= time.time() - 1
