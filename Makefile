@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test check bench docs lock clean
+.PHONY: serve test test-long check bench docs lock clean
 
 serve: $(VENV)/.installed
 	@exec $(BIN)/antiphon serve
@@ -11,6 +11,11 @@ serve: $(VENV)/.installed
 test: $(VENV)/.installed-clients
 	@$(BIN)/antiphon models pull
 	@$(BIN)/python -m pytest $(ARGS)
+
+# What takes minutes each: statistics over thousands of draws, hundreds of schemas, frameworks of other people.
+test-long: $(VENV)/.installed-clients
+	@$(BIN)/antiphon models pull
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check

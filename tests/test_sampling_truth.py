@@ -15,6 +15,8 @@ from antiphon.engines.llamacpp.binding import library_path, load
 from antiphon.engines.llamacpp.model import Weights
 from tests.conftest import REAL, real_config, serving
 
+pytestmark = pytest.mark.long
+
 PROMPT = [{"role": "system", "content": "Yes or no?"}]  # the shortest there is: a seeded answer reads it every time
 CHOICES = 64
 REQUESTS = 32

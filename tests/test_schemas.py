@@ -224,12 +224,14 @@ def tried(link, count, most, fields, param):
     return Counter(outcomes)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_answers_satisfy_random_schemas_or_are_cut_or_refused_by_name(link):
     outcomes = tried(link, 200, 3, formatted, "response_format")
     assert outcomes["stop"] >= 0.8 * outcomes.total(), outcomes
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_required_calls_satisfy_random_parameters_or_are_cut_or_refused_by_name(link):
     # Smaller ones: the model reads the parameters too.

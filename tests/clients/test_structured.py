@@ -27,6 +27,7 @@ def test_openai_pythons_helpers_parse_what_the_server_answers(house, program, ma
     assert said.startswith(f"passed {major}.")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("framework", ["instructor", "pydantic_ai", "langchain"])
 def test_a_framework_gets_its_classes_filled_in(house, framework):
     program = [sys.executable, HERE / "frameworks_client.py", framework]
