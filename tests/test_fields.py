@@ -76,16 +76,16 @@ def test_messages_of_every_role_reach_the_model(house):
 
 
 def test_frequency_penalty_counts_each_repetition_in_the_completion_only(house):
-    text = "What is the capital of France?"  # which this model answers by repeating itself
-    assert said(house, text, max_tokens=40, frequency_penalty=2) != said(house, text, max_tokens=40)
+    text = STORY  # no 80 tokens of which are all different
+    assert said(house, text, max_tokens=80, seed=1, frequency_penalty=2) != said(house, text, max_tokens=80, seed=1)
     # One token has nothing before it in the completion: the prompt's many repetitions must not count.
     first = [answer(house, text, max_tokens=1, frequency_penalty=p, logprobs=True) for p in (-2, 0, 2)]
     assert len({tokens(completion)[0] for completion in first}) == 1
 
 
 def test_presence_penalty_changes_what_follows_a_repeated_token(house):
-    text = "What is the capital of France?"
-    assert said(house, text, max_tokens=40, presence_penalty=2) != said(house, text, max_tokens=40)
+    text = STORY
+    assert said(house, text, max_tokens=80, seed=1, presence_penalty=2) != said(house, text, max_tokens=80, seed=1)
     first = [answer(house, text, max_tokens=1, presence_penalty=p, logprobs=True) for p in (-2, 0, 2)]
     assert len({tokens(completion)[0] for completion in first}) == 1
 
