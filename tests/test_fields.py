@@ -234,6 +234,8 @@ def test_verbosity_adds_one_instruction_and_says_so(house):
 def test_reasoning_effort_has_nothing_to_constrain_on_a_model_that_does_not_reason(house):
     response = house.chat(REAL, ASK, **GREEDY, reasoning_effort="high")
     assert response.headers["x-antiphon-parameters"] == "reasoning_effort=nothing to constrain"
+    record = house.record(response.headers["x-request-id"])
+    assert record["parameters"] == ["reasoning_effort=nothing to constrain"]
     assert response.json()["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
 
 

@@ -91,7 +91,7 @@ class Predictor:
         if self.is_draining:
             raise Draining("The server is shutting down.")
         scope = CancelScope(deadline=anyio.current_time() + deadline_s)
-        running = Running(_pending(work, resolved), Fold(work.request.sampling.n), scope)
+        running = Running(_pending(work, resolved, contract), Fold(work.request.sampling.n), scope)
         with self._listed(running):
             try:
                 with scope:
@@ -150,9 +150,14 @@ class Predictor:
                 self._idle.set()
 
 
-def _pending(work: Work, resolved: Resolved) -> Prediction:
+def _pending(work: Work, resolved: Resolved, contract: Contract) -> Prediction:
     return Prediction(
-        work.prediction_id, work.account, resolved.model.id, resolved.version.number, created=int(time.time())
+        work.prediction_id,
+        work.account,
+        resolved.model.id,
+        resolved.version.number,
+        created=int(time.time()),
+        receipt=contract.receipt,
     )
 
 

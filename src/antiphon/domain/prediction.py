@@ -65,6 +65,8 @@ class Prediction:
     status: Status = Status.PENDING
     reason: CancelReason | None = None
     """Why it was cancelled; None unless it was."""
+    receipt: tuple[str, ...] = ()
+    """What of the request was adapted for the engine, and how: "verbosity=instruction"."""
 
     def moved(self, status: Status, reason: CancelReason | None = None) -> "Prediction":
         """Give the prediction after a move.

@@ -27,4 +27,5 @@ class LoggedRecords:
             error=error and error.said_code,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
+            parameters=prediction.receipt,
         )
