@@ -1,6 +1,6 @@
 """Antiphon against llama.cpp's own server core: same weights, threads and prompts, in turn, in one run.
 
-    python -m bench [--threads N] [--rounds N] [--write]
+    python -m bench [--threads N] [--batch-threads N] [--rounds N] [--write]
 
 Each figure is a ratio of medians taken side by side, since machines are noisy. `--write` puts them into
 docs/benchmarks.md.
@@ -22,7 +22,7 @@ import psutil
 
 from bench import contract
 from bench.client import Target, median, quantile, stream, together
-from bench.servers import antiphon, baseline
+from bench.servers import Threads, antiphon, baseline
 
 TOKENS = 128
 LONG_TOKENS = 6000
@@ -118,7 +118,7 @@ def _busy_core():
         process.wait()
 
 
-def measure(threads: int, rounds: int) -> list[tuple[str, str]]:
+def measure(threads: Threads, rounds: int) -> list[tuple[str, str]]:
     with antiphon(threads) as (ours, pid), baseline(threads) as theirs:
         rows = throughput([ours, theirs], rounds)
         idle, busy = busy_share(ours, rounds)
@@ -141,7 +141,7 @@ def measure(threads: int, rounds: int) -> list[tuple[str, str]]:
     return rows + own
 
 
-def report(rows: list[tuple[str, str]], threads: int, rounds: int) -> str:
+def report(rows: list[tuple[str, str]], threads: Threads, rounds: int) -> str:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     versions = ", ".join(f"{name} {version(name)}" for name in ("antiphon", "xllamacpp", "uvicorn"))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
@@ -151,7 +151,7 @@ Written by `make bench ARGS=--write`. Antiphon against llama.cpp's own server co
 the same weights (SmolLM2-135M-Instruct Q4_1), threads and prompts, in turn, in one run. Ratios are of medians of
 {rounds} rounds; absolute numbers are this machine's on that day.
 
-{machine}; {versions}; {threads} decode thread{"s" if threads > 1 else ""}.
+{machine}; {versions}; {threads.one} thread for a step of one token, {threads.batch} for larger ones.
 
 | what | Antiphon against llama.cpp's server, or against itself |
 |---|---|
@@ -162,12 +162,14 @@ the same weights (SmolLM2-135M-Instruct Q4_1), threads and prompts, in turn, in 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch-threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    rows = measure(options.threads, options.rounds)
+    threads = Threads(options.threads, options.batch_threads)
+    rows = measure(threads, options.rounds)
     if options.write:
-        REPORT.write_text(report(rows, options.threads, options.rounds))
+        REPORT.write_text(report(rows, threads, options.rounds))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ import time
 
 import xllamacpp
 
-WEIGHTS, THREADS, SLOTS, CONTEXT = sys.argv[1], *map(int, sys.argv[2:])
+WEIGHTS, THREADS, BATCH_THREADS, SLOTS, CONTEXT = sys.argv[1], *map(int, sys.argv[2:])
 
 params = xllamacpp.CommonParams()
 params.model.path = WEIGHTS
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
+params.cpuparams.n_threads, params.cpuparams_batch.n_threads = THREADS, BATCH_THREADS
 params.n_parallel = SLOTS
 params.n_ctx = CONTEXT
 params.verbosity = -1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 
 from bench.client import Target, median
-from bench.servers import antiphon
+from bench.servers import Threads, antiphon
 
 TOKENS = 300
 STATISTICS = """\
@@ -137,7 +137,7 @@ def schemas(target: Target, rounds: int) -> tuple[str, str]:
     return "tokens/s under a JSON schema against free", f"{kept / free:.2f} × ({kept:.0f} against {free:.0f})"
 
 
-def measure(threads: int, rounds: int) -> list[tuple[str, str]]:
+def measure(threads: Threads, rounds: int) -> list[tuple[str, str]]:
     # Nothing is remembered, so that each of the compared answers reads its whole prompt.
     with antiphon(threads, prefix_tokens="0") as (target, _):
         ask(target, "Warm up.", max_tokens=8)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from antiphon.engines.download import shown_progress
 from antiphon.engines.weights import Source, obtain
@@ -17,6 +18,13 @@ from bench.client import Target
 CONTEXT = 8192
 SLOTS = 8
 KEY = "sk-bench"
+
+
+class Threads(NamedTuple):
+    """How many threads compute a step of one token, and a larger one."""
+
+    one: int
+    batch: int
 
 
 def weights() -> tuple[Path, str]:
@@ -48,7 +56,7 @@ def _process(
 
 
 @contextlib.contextmanager
-def antiphon(threads: int, **options: str) -> Iterator[tuple[Target, int]]:
+def antiphon(threads: Threads, **options: str) -> Iterator[tuple[Target, int]]:
     """Run Antiphon on the default model; give where it is, and the server's process id."""
     path, sha256 = weights()
     lines = "".join(f"{name} = {value}\n" for name, value in options.items())
@@ -56,7 +64,8 @@ def antiphon(threads: int, **options: str) -> Iterator[tuple[Target, int]]:
         config = Path(home, "antiphon.toml")
         config.write_text(
             f'[models."{DEFAULT_MODEL}"]\nslots = {SLOTS}\n[[models."{DEFAULT_MODEL}".versions]]\nnumber = 1\n'
-            f'engine = "llamacpp"\nweights = "file:{path}"\nsha256 = "{sha256}"\nthreads = {threads}\n'
+            f'engine = "llamacpp"\nweights = "file:{path}"\nsha256 = "{sha256}"\nthreads = {threads.one}\n'
+            f"batch_threads = {threads.batch}\n"
             f"context_tokens = {CONTEXT}\n{lines}"
         )
         environment = os.environ | {
@@ -71,9 +80,10 @@ def antiphon(threads: int, **options: str) -> Iterator[tuple[Target, int]]:
 
 
 @contextlib.contextmanager
-def baseline(threads: int) -> Iterator[Target]:
+def baseline(threads: Threads) -> Iterator[Target]:
     """Run llama.cpp's own server on the same weights. It divides its context among its slots."""
     path, _ = weights()
-    command = [sys.executable, "-m", "bench.baseline", str(path), str(threads), str(SLOTS), str(SLOTS * CONTEXT)]
+    numbers = map(str, (*threads, SLOTS, SLOTS * CONTEXT))
+    command = [sys.executable, "-m", "bench.baseline", str(path), *numbers]
     with _process(command, r"(http://\S+)", dict(os.environ)) as (_, url):
         yield Target("llama.cpp's server", f"{url}/v1", "x")

@@ -126,6 +126,7 @@ def _registry(settings: Settings, weights: Mapping[tuple[str, int], Path], seen:
                 weights=path,
                 context_tokens=version.context_tokens,
                 threads=version.threads,
+                batch_threads=version.batch_threads,
                 batch_tokens=version.batch_tokens,
                 kv_tokens=version.kv_tokens,
                 prefix_tokens=version.prefix_tokens,

@@ -99,6 +99,7 @@ class VersionSettings(_Frozen):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     context_tokens: Annotated[int, Field(ge=64)] | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    batch_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     batch_tokens: Annotated[int, Field(ge=8, le=4096)] | None = None
     kv_tokens: Annotated[int, Field(ge=64)] | None = None
     prefix_tokens: Annotated[int, Field(ge=0)] | None = None

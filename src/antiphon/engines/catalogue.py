@@ -22,6 +22,7 @@ class Definition:
     """The verified file; None for engines without one."""
     context_tokens: int | None
     threads: int | None
+    batch_threads: int | None
     batch_tokens: int | None
     kv_tokens: int | None
     prefix_tokens: int | None
@@ -43,6 +44,7 @@ def _llamacpp(definition: Definition) -> Engine:
             slots=definition.slots,
             context_tokens=definition.context_tokens,
             threads=definition.threads,
+            batch_threads=definition.batch_threads,
             batch_tokens=definition.batch_tokens,
             kv_tokens=definition.kv_tokens,
             prefix_tokens=definition.prefix_tokens,

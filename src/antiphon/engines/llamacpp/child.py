@@ -47,6 +47,9 @@ class Options:
     context_tokens: int | None = None
     """None: what the model was trained on."""
     threads: int | None = None
+    """For a step of one token; None: half of what the system counts."""
+    batch_threads: int | None = None
+    """For every larger one; None: as `threads` where that is given, else all of them."""
     batch_tokens: int | None = None
     kv_tokens: int | None = None
     """What all running sequences together may hold; None: twice the context."""
@@ -187,6 +190,7 @@ def _arguments(options: Options, path: Path) -> str:
         "parent": os.getpid(),
         "slots": options.slots,
         "threads": options.threads or default_threads(),
+        "batch_threads": options.batch_threads or options.threads or os.cpu_count() or 1,
         "batch_tokens": options.batch_tokens or DEFAULT_BATCH_TOKENS,
         "context_tokens": options.context_tokens,
         "kv_tokens": options.kv_tokens,
@@ -196,7 +200,7 @@ def _arguments(options: Options, path: Path) -> str:
 
 
 def default_threads() -> int:
-    """Give the number of decode threads: half of what the system counts, at least one; docs/threads.md says why."""
+    """Give the number of threads for one token: half of what the system counts; docs/threads.md says why."""
     return max(1, (os.cpu_count() or 1) // 2)
 
 

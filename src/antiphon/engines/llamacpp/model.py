@@ -80,6 +80,9 @@ class Sizes:
     outputs: int
     """Rows of logits in one decode."""
     threads: int
+    """For a decode of one token."""
+    batch_threads: int
+    """For any other."""
 
 
 class Weights:
@@ -123,7 +126,7 @@ class Weights:
         params.n_batch = params.n_ubatch = sizes.batch
         params.n_seq_max = sizes.sequences
         params.n_outputs_max = sizes.outputs
-        params.n_threads = params.n_threads_batch = sizes.threads
+        params.n_threads, params.n_threads_batch = sizes.threads, sizes.batch_threads
         # One pool of cells for all sequences: a prompt is shared by its choices without a copy, and a batch may mix
         # chunks of prompts with single tokens.
         params.kv_unified = True

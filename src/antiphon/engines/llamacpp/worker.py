@@ -54,6 +54,7 @@ class ChildOptions(msgspec.Struct, frozen=True):
     parent: int
     slots: int
     threads: int
+    batch_threads: int
     batch_tokens: int
     context_tokens: int | None = None
     kv_tokens: int | None = None
@@ -79,7 +80,8 @@ class Worker:
         cells = max(options.kv_tokens or 2 * context_tokens, context_tokens)
         sequences = max(2, options.slots)
         outputs = min(options.batch_tokens, sequences + MOST)
-        context = weights.context(Sizes(cells, options.batch_tokens, sequences, outputs, options.threads))
+        threads = (options.threads, options.batch_threads)
+        context = weights.context(Sizes(cells, options.batch_tokens, sequences, outputs, *threads))
         vocabulary = weights.vocabulary
         context.check(vocabulary.tokenize("The quick brown fox jumps over the lazy dog.", control=False))
         names = {"bos": vocabulary.text(vocabulary.bos), "eos": vocabulary.text(vocabulary.eos)}
