@@ -1,6 +1,6 @@
 """A request as it arrives to one that the loop can run: its prompt, its grammar, its prediction in tokens."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from antiphon.engines.llamacpp.constrain import Grammars, GrammarUnfit
 from antiphon.engines.llamacpp.model import Vocabulary
@@ -21,6 +21,7 @@ class Preparer:
         self._vocabulary, self._template, self._context_tokens = vocabulary, template, context_tokens
         self._prompter = Prompter(vocabulary, template, context_tokens)
         self._grammars = Grammars(vocabulary)
+        self._marks, self._call_marks = self._tokens(template.marks), self._tokens(template.call_marks)
         self._close_thinking = vocabulary.tokenize("\n</think>\n\n", control=True)
 
     def prepare(self, connection: Hashable, start: Start) -> Request | Ended:
@@ -39,7 +40,12 @@ class Preparer:
         if any(not 0 <= token < self._vocabulary.size for token in start.logit_bias):
             return Ended(start.id, "bias", f"Token ids of this model are 0 to {self._vocabulary.size - 1}.")
         predicted = self._vocabulary.tokenize(start.prediction, control=False) if start.prediction else ()
-        return Request(connection, start, prompt, matcher, predicted, self._thinking(start, prompt))
+        marks = self._marks | (self._call_marks if start.tools else {})
+        return Request(connection, start, prompt, matcher, predicted, self._thinking(start, prompt), marks)
+
+    def _tokens(self, marks: Iterable[str]) -> dict[int, bytes]:
+        """The control tokens among some marks, with their texts."""
+        return {self._vocabulary.control[mark]: mark.encode() for mark in marks if mark in self._vocabulary.control}
 
     def _thinking(self, start: Start, prompt: list[int]) -> Thinking | None:
         """How a request's thinking is followed; None when its model does none between tags."""
