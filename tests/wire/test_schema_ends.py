@@ -1,5 +1,7 @@
 """References that lead nowhere, and those that do."""
 
+import time
+
 import pytest
 
 from antiphon.wire.schema_ends import references_end
@@ -35,3 +37,11 @@ def test_what_no_finite_json_satisfies_is_found(schema):
 )
 def test_what_has_an_end_is_left_alone(schema):
     assert references_end(schema)
+
+
+def test_a_long_chain_of_references_is_followed_in_no_time():
+    chain = {f"a{number}": {"$ref": f"#/$defs/a{number + 1}"} for number in range(2_000)}
+    begun = time.process_time()
+    assert references_end({"$defs": {**chain, "a2000": {"type": "null"}}, "$ref": "#/$defs/a0"})
+    assert not references_end({"$defs": {**chain, "a2000": {"$ref": "#/$defs/a0"}}, "$ref": "#/$defs/a0"})
+    assert time.process_time() - begun < 1, "it took 12 s when each round asked every schema again"

@@ -12,25 +12,37 @@ Schema = dict[str, Any]
 
 
 def references_end(schema: Schema) -> bool:
-    """Say whether each reference in a well-formed schema leads to something that finite JSON can satisfy."""
+    """Say whether each reference in a well-formed schema leads to something that finite JSON can satisfy.
+
+    In time linear in the schema: each schema is asked once, and tells those that wait for it when it ends.
+    """
     nodes = list(_objects(schema))
-    ended: set[int] = set()
-    grows = True
-    while grows:
-        news = {id(node) for node in nodes if id(node) not in ended and _ends(node, schema, ended)}
-        ended |= news
-        grows = bool(news)
-    return all(id(node) in ended for node in nodes if isinstance(node.get("$ref"), str))
+    waiting: dict[int, list[tuple[int, int]]] = {}
+    """By the schema waited for: who waits, and for which of its groups."""
+    missing: dict[int, set[int]] = {}
+    """A schema's groups of which no member is known to end."""
+    for node in nodes:
+        groups = [group for group in _groups(node, schema) if all(isinstance(member, dict) for member in group)]
+        missing[id(node)] = set(range(len(groups)))
+        for number, group in enumerate(groups):
+            for member in group:
+                waiting.setdefault(id(member), []).append((id(node), number))
+    ended = [node for node, groups in missing.items() if not groups]
+    for found in ended:  # which grows meanwhile
+        for node, number in waiting.get(found, ()):
+            if number in missing[node]:
+                missing[node].remove(number)
+                if not missing[node]:
+                    ended.append(node)
+    return not any(missing[id(node)] for node in nodes if isinstance(node.get("$ref"), str))
 
 
-def _ends(node: Schema, root: Schema, ended: set[int]) -> bool:
-    """Whether all that a schema insists on is known to have an end."""
+def _groups(node: Schema, root: Schema) -> Iterator[list[Any]]:
+    """What a schema insists on: of each group, one member has to have an end."""
     if "enum" in node or "const" in node:
-        return True
-    choices = [node[keyword] for keyword in ("anyOf", "oneOf") if isinstance(node.get(keyword), list)]
-    return all(_is_ended(inner, ended) for inner in _musts(node, root)) and all(
-        any(_is_ended(inner, ended) for inner in choice) for choice in choices
-    )
+        return
+    yield from ([inner] for inner in _musts(node, root))
+    yield from (node[keyword] for keyword in ("anyOf", "oneOf") if isinstance(node.get(keyword), list))
 
 
 def _musts(node: Schema, root: Schema) -> Iterator[Any]:
@@ -44,10 +56,6 @@ def _musts(node: Schema, root: Schema) -> Iterator[Any]:
         yield from (properties[name] for name in required if name in properties)
     if node.get("type") == "array" and node.get("minItems", 0):
         yield node.get("items", True)
-
-
-def _is_ended(schema: Any, ended: set[int]) -> bool:
-    return not isinstance(schema, dict) or id(schema) in ended
 
 
 def _target(reference: str, root: Schema) -> Any:
