@@ -378,6 +378,18 @@ def test_so_05_a_schema_that_would_cost_minutes_is_refused_at_once(link, kind):
     assert_still_works(link)
 
 
+def test_so_05_patterns_that_must_all_hold_at_once_are_refused_within_seconds_and_others_are_answered(house, link):
+    # 26 words that a text has to have in any order: whether there is one takes llguidance for ever and all memory.
+    ways = [{"pattern": f"[a-z]*{letter}[a-z]*"} for letter in "abcdefghijklmnopqrstuvwxyz"]
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(2) as pool:
+        costly = pool.submit(asked, link, **formatted({"type": "string", "allOf": ways}))
+        other = pool.submit(asked, link, **formatted(GOOD))
+    assert outcome(costly.result(), {}, "response_format") == "refused", costly.result().text
+    assert outcome(other.result(), GOOD, "") == "stop", other.result().text
+    assert time.perf_counter() - begun < 20, "its compiling never ended"
+
+
 HARMLESS = {
     "nested quantifiers": {"type": "string", "pattern": "(a+)+$"},
     "at most two billion characters": {"type": "string", "maxLength": 2 * 10**9},

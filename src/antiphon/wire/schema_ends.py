@@ -29,11 +29,11 @@ def references_end(schema: Schema) -> bool:
                 waiting.setdefault(id(member), []).append((id(node), number))
     ended = [node for node, groups in missing.items() if not groups]
     for found in ended:  # which grows meanwhile
-        for node, number in waiting.get(found, ()):
-            if number in missing[node]:
-                missing[node].remove(number)
-                if not missing[node]:
-                    ended.append(node)
+        for waiter, number in waiting.get(found, ()):
+            if number in missing[waiter]:
+                missing[waiter].remove(number)
+                if not missing[waiter]:
+                    ended.append(waiter)
     return not any(missing[id(node)] for node in nodes if isinstance(node.get("$ref"), str))
 
 

@@ -1,7 +1,7 @@
 """Grammars over one model's vocabulary: which tokens may come next, by llguidance.
 
 A grammar is a client's, so every fault of it is an answer to that client; the library reports faults as states and is
-bounded in the work it does for one token and for compiling.
+bounded in the work it does for one token. Compiling is not: what is new is tried elsewhere first.
 """
 
 from functools import cached_property
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from antiphon.engines.llamacpp.model import Vocabulary
 from antiphon.engines.llamacpp.protocol import Grammar
+from antiphon.engines.llamacpp.trial import Trial
 
 REMEMBERED = 1_000
 """Verdicts on parts that are kept: a client sends the same tools with every request."""
@@ -33,6 +34,7 @@ class Grammars:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._fit: dict[str, bool] = {}
+        self._trial = Trial()
 
     def compile(self, grammar: Grammar) -> "Matcher":
         """Compile.
@@ -40,6 +42,9 @@ class Grammars:
         Raises:
             GrammarUnfit: naming the part that is at fault.
         """
+        unknown = [part for _, part in grammar.parts if part not in self._fit]
+        if unknown and (unfit := self._trial.first_unfit(unknown)) is not None:
+            self._remember(unknown[unfit], is_fit=False)
         for param, part in grammar.parts:
             if not self._is_fit(part):
                 raise GrammarUnfit(param)
@@ -53,10 +58,13 @@ class Grammars:
         if part not in self._fit:
             matcher = llguidance.LLMatcher(self._tokenizer, part, log_level=0)
             is_fit = not matcher.is_error() and any(matcher.compute_bitmask()) and not matcher.is_error()
-            if len(self._fit) >= REMEMBERED:
-                self._fit.clear()
-            self._fit[part] = is_fit
+            self._remember(part, is_fit=is_fit)
         return self._fit[part]
+
+    def _remember(self, part: str, *, is_fit: bool) -> None:
+        if len(self._fit) >= REMEMBERED:
+            self._fit.clear()
+        self._fit[part] = is_fit
 
     @cached_property
     def _tokenizer(self) -> llguidance.LLTokenizer:
