@@ -1,5 +1,7 @@
 """Predicted outputs on the real engine, counted in the engine's own state: what was guessed, and what it saved."""
 
+import time
+
 import pytest
 
 from tests.conftest import REAL
@@ -66,6 +68,13 @@ def test_accepted_and_rejected_are_all_that_was_put_to_the_model(house, plain, c
 def test_a_useless_prediction_costs_few_wrong_guesses(house, plain):
     _, usage, _, _ = ask(house, **content("Nothing of this is ever said. " * 40))
     assert counts(usage)[1] < 0.15 * plain[1]["completion_tokens"]
+
+
+def test_a_prediction_of_megabytes_holds_nobody_up(house, plain):
+    begun = time.perf_counter()
+    text, *_ = ask(house, max_tokens=20, **content(plain[0] + "lorem ipsum dolor sit amet " * 140_000))
+    assert plain[0].startswith(text)
+    assert time.perf_counter() - begun < 8, "its tokens alone took 15 s, on the thread that makes everyone's prompt"
 
 
 @pytest.mark.parametrize(

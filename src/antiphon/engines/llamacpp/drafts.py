@@ -4,6 +4,7 @@ A guess is taken from the client's prediction: the place where it goes on like t
 the model drew by itself, so guesses change how fast an answer comes and never what it is.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 MOST = 24
@@ -15,14 +16,22 @@ _PAUSE = 64
 """The longest pause, in tokens, after guesses that were all wrong."""
 
 
+class Predicted:
+    """A prediction's tokens and where they can be entered: made once, for all choices."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.tokens = list(tokens)
+        self.places: dict[tuple[int, ...], list[int]] = {}
+        """After which tokens it goes on where."""
+        for end in range(_GRAM, len(self.tokens)):
+            self.places.setdefault(tuple(self.tokens[end - _GRAM : end]), []).append(end)
+
+
 class Drafter:
     """Follows one choice through its prediction."""
 
-    def __init__(self, predicted: Sequence[int]) -> None:
-        self._predicted = list(predicted)
-        self._places: dict[tuple[int, ...], list[int]] = {}
-        for end in range(_GRAM, len(self._predicted)):
-            self._places.setdefault(tuple(self._predicted[end - _GRAM : end]), []).append(end)
+    def __init__(self, predicted: Predicted) -> None:
+        self._predicted, self._places = predicted.tokens, predicted.places
         self._at: int | None = 0
         """Where the answer is in the prediction: the index of the token expected next; None when that is lost."""
         self._length = _FIRST
@@ -39,7 +48,7 @@ class Drafter:
             before, self._at = self._at or 0, None
             found = self._places.get(tuple(self._last), ())
             if found:  # the nearest one ahead, else the last one behind
-                self._at = next((place for place in found if place >= before), found[-1])
+                self._at = found[min(bisect_left(found, before), len(found) - 1)]
 
     def guess(self, most: int) -> list[int]:
         """Give at most `most` tokens that may come next."""

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable
 
 from antiphon.engines.llamacpp.constrain import Grammars, GrammarUnfit
+from antiphon.engines.llamacpp.drafts import Predicted
 from antiphon.engines.llamacpp.model import Vocabulary
 from antiphon.engines.llamacpp.protocol import Ended, Start
 from antiphon.engines.llamacpp.request import Request
@@ -10,6 +11,8 @@ from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
 from antiphon.engines.llamacpp.thinking import Thinking
 from antiphon.engines.llamacpp.tokens import Prompter, PromptTooLong
 
+_CHARACTERS = 8
+"""Of a prediction that are read for each token that fits the context: twice what a token of English stands for."""
 _TAIL = 8
 """Tokens at a prompt's end in which its template may have opened the model's thinking."""
 
@@ -39,13 +42,20 @@ class Preparer:
             return self._too_long(start, len(prompt))
         if any(not 0 <= token < self._vocabulary.size for token in start.logit_bias):
             return Ended(start.id, "bias", f"Token ids of this model are 0 to {self._vocabulary.size - 1}.")
-        predicted = self._vocabulary.tokenize(start.prediction, control=False) if start.prediction else ()
         marks = self._marks | (self._call_marks if start.tools else {})
-        return Request(connection, start, prompt, matcher, predicted, self._thinking(start, prompt), marks)
+        thinking = self._thinking(start, prompt)
+        return Request(connection, start, prompt, matcher, self._predicted(start), thinking, marks)
 
     def _tokens(self, marks: Iterable[str]) -> dict[int, bytes]:
         """The control tokens among some marks, with their texts."""
         return {self._vocabulary.control[mark]: mark.encode() for mark in marks if mark in self._vocabulary.control}
+
+    def _predicted(self, start: Start) -> Predicted | None:
+        """A request's prediction, as far as an answer can go: megabytes would take the time of everyone behind it."""
+        if not start.prediction:
+            return None
+        text = start.prediction[: _CHARACTERS * self._context_tokens]
+        return Predicted(self._vocabulary.tokenize(text, control=False)[: self._context_tokens])
 
     def _thinking(self, start: Start, prompt: list[int]) -> Thinking | None:
         """How a request's thinking is followed; None when its model does none between tags."""

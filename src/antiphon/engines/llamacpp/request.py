@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from antiphon.core.writing import ChoiceWriter
 from antiphon.engines.llamacpp.constrain import Matcher
-from antiphon.engines.llamacpp.drafts import Drafter
+from antiphon.engines.llamacpp.drafts import Drafter, Predicted
 from antiphon.engines.llamacpp.model import Floats
 from antiphon.engines.llamacpp.protocol import Start
 from antiphon.engines.llamacpp.sample import Sampler, Scored
@@ -25,8 +25,7 @@ class Request:
     start: Start
     prompt: list[int]
     matcher: Matcher | None = None
-    predicted: Sequence[int] = ()
-    """The prediction's tokens."""
+    predicted: Predicted | None = None
     thinking: Thinking | None = None
     marks: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens that are text here, for whoever reads the answer: they tell thinking and calls from the rest."""
