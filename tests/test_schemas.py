@@ -367,6 +367,13 @@ COSTLY = {
     "two billion characters": prop(type="string", minLength=2 * 10**9),
     "100,000 values": prop(enum=[f"v{number}" for number in range(100_000)]),
     "90,000 values": prop(enum=list(range(90_000))),
+    "references that double": json.dumps(
+        {
+            "$defs": {f"a{step}": {"allOf": [{"$ref": f"#/$defs/a{step + 1}"}] * 2} for step in range(60)}
+            | {"a60": {"type": "null"}},
+            "$ref": "#/$defs/a0",
+        }
+    ),
 }
 
 

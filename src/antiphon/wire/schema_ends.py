@@ -16,7 +16,7 @@ def references_end(schema: Schema) -> bool:
 
     In time linear in the schema: each schema is asked once, and tells those that wait for it when it ends.
     """
-    nodes = list(_objects(schema))
+    nodes = list(objects(schema))
     waiting: dict[int, list[tuple[int, int]]] = {}
     """By the schema waited for: who waits, and for which of its groups."""
     missing: dict[int, set[int]] = {}
@@ -48,7 +48,7 @@ def _groups(node: Schema, root: Schema) -> Iterator[list[Any]]:
 def _musts(node: Schema, root: Schema) -> Iterator[Any]:
     """The schemas that hold for some part of every JSON of this one."""
     if isinstance(node.get("$ref"), str):
-        yield _target(node["$ref"], root)
+        yield target(node["$ref"], root)
     if isinstance(node.get("allOf"), list):
         yield from node["allOf"]
     properties, required = node.get("properties"), node.get("required")
@@ -58,8 +58,8 @@ def _musts(node: Schema, root: Schema) -> Iterator[Any]:
         yield node.get("items", True)
 
 
-def _target(reference: str, root: Schema) -> Any:
-    """What a local reference names; True, which asks for nothing, where that is not for us to say."""
+def target(reference: str, root: Schema) -> Any:
+    """Give what a local reference names; True, which asks for nothing, where that is not for us to say."""
     found: Any = root
     if not reference.startswith("#"):
         return True
@@ -74,8 +74,9 @@ def _target(reference: str, root: Schema) -> Any:
     return found
 
 
-def _objects(value: object) -> Iterator[Schema]:
+def objects(value: object) -> Iterator[Schema]:
+    """Give every object in a schema, itself included."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _objects(inner)
+        yield from objects(inner)

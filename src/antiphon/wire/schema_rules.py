@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import jsonschema_rs
 
 from antiphon.domain.errors import FieldFault
-from antiphon.wire.schema_ends import references_end
+from antiphon.wire.schema_ends import objects, references_end
+from antiphon.wire.schema_spread import spreads_too_far
 
 MOST_PROPERTIES = 5_000
 MOST_ENUM_VALUES = 1_000
@@ -31,13 +32,15 @@ def schema_faults(schema: Schema, loc: Loc) -> Iterator[FieldFault]:
     message = _excess(schema) or _malformed(schema)
     if message is None and not references_end(schema):
         message = "A reference leads to itself, so that no JSON of this schema has an end."
+    if message is None and spreads_too_far(schema):
+        message = "Its references multiply: too many schemas hold for one value."
     if message:
         yield FieldFault(("body", *loc), message, "json_schema", "invalid_value")
 
 
 def _excess(schema: Schema) -> str | None:
     properties = enums = characters = 0
-    for inner in _objects(schema):
+    for inner in objects(schema):
         if message := _oddity(inner):
             return message
         names = [name for table in _TABLES for name in _table(inner, table)]
@@ -79,14 +82,6 @@ def _malformed(schema: Schema) -> str | None:
         place = "/".join(str(step) for step in getattr(error, "instance_path", []))
         return f"This is not a JSON Schema that can be enforced{f', at {place[:100]}' if place else ''}."
     return None
-
-
-def _objects(value: object) -> Iterator[Schema]:
-    """Every object in a schema, itself included."""
-    if isinstance(value, dict):
-        yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _objects(inner)
 
 
 def _fetch(uri: str) -> NoReturn:
