@@ -508,3 +508,12 @@ def test_a_keyword_holds_at_any_temperature(link, schema, means):
     for seed in range(3):
         response = asked(link, **formatted(schema), seed=seed, temperature=2)
         assert means(json.loads(response.json()["choices"][0]["message"]["content"]))
+
+
+@pytest.mark.parametrize(("pattern", "text"), [(r"a\\/b", r"a\/b"), (r"a\/b", "a/b"), ("a/b", "a/b")])
+def test_a_slash_in_a_tools_pattern_is_a_slash_whatever_stands_before_it(link, pattern, text):
+    form = {"type": "grammar", "grammar": {"syntax": "regex", "definition": pattern}}
+    tools = [{"type": "custom", "custom": {"name": "c", "format": form}}]
+    response = asked(link, tools=tools, tool_choice="required")
+    assert response.status_code == 200, response.text
+    assert response.json()["choices"][0]["message"]["tool_calls"][0]["custom"]["input"] == text

@@ -5,6 +5,7 @@ by the field it came by, so that nothing of it needs escaping and a refusal can 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ MOST_CALLS = 8
 """Calls in one answer where there may be several: a small model would never stop by itself."""
 _ANYTHING = r"/(.|\n)*/"
 _BARE_TEXT = r"/[^{\s](.|\n)*/"
+_ESCAPE_OR_SLASH = re.compile(r"\\.|/", re.DOTALL)
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """One way to space JSON: no choice that a small model can lose itself in."""
 
@@ -129,9 +131,7 @@ def _input(number: int, tool: Tool) -> dict[str, Any]:
 
 def _escaped(pattern: str) -> str:
     """A pattern between slashes: its own slashes escaped, where they are not yet."""
-    return "".join(
-        f"\\{char}" if char == "/" and (at == 0 or pattern[at - 1] != "\\") else char for at, char in enumerate(pattern)
-    )
+    return _ESCAPE_OR_SLASH.sub(lambda found: r"\/" if found[0] == "/" else found[0], pattern)
 
 
 def _spaced(schema: Mapping[str, Any]) -> dict[str, Any]:
