@@ -31,6 +31,8 @@ class Preparer:
         """Give the request, or why it cannot run."""
         try:
             prompt = self._prompter.prompt(start.turns, start.tools, start.knobs)
+            if len(prompt) >= self._context_tokens:
+                return self._too_long(start, len(prompt))
             matcher = self._grammars.compile(start.grammar) if start.grammar else None
         except PromptTooLong:
             return self._too_long(start, None)
@@ -38,8 +40,6 @@ class Preparer:
             return Ended(start.id, "template", str(refused)[:300])
         except GrammarUnfit as unfit:
             return Ended(start.id, "grammar", str(unfit), unfit.param)
-        if len(prompt) >= self._context_tokens:
-            return self._too_long(start, len(prompt))
         if any(not 0 <= token < self._vocabulary.size for token in start.logit_bias):
             return Ended(start.id, "bias", f"Token ids of this model are 0 to {self._vocabulary.size - 1}.")
         marks = self._marks | (self._call_marks if start.tools else {})
