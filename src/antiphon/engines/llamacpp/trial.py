@@ -7,6 +7,7 @@ Run as `python -m antiphon.engines.llamacpp.trial`: reads a line, a JSON list of
 to the first that is refused. Where it dies instead, the grammar whose turn it was is at fault.
 """
 
+import contextlib
 import json
 import resource
 import signal
@@ -65,8 +66,9 @@ class Trial:
 def main() -> None:
     """Try what is read, until there is no more to read."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for limit, most in ((resource.RLIMIT_AS, BYTES), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):  # not every system takes every limit
+            resource.setrlimit(limit, (most, most))
     # Which tokens a text is made of does not matter for whether a grammar has any.
     tokenizer = llguidance.LLTokenizer("byte")
     for line in sys.stdin:
