@@ -37,12 +37,8 @@ class Reader:
             self.at += SIZES[kind]
 
 
-def _string(text):
-    return struct.pack("<Q", len(text.encode())) + text.encode()
-
-
-def with_template(source: Path, target: Path, template: str, tokens: dict[str, str] | None = None) -> Path:
-    """Copy a GGUF file, with another chat template in it and some of its tokens renamed."""
+def with_template(source: Path, target: Path, template: str) -> Path:
+    """Copy a GGUF file, with another chat template in it."""
     data = source.read_bytes()
     reader = Reader(data)
     reader.at = 8
@@ -58,9 +54,8 @@ def with_template(source: Path, target: Path, template: str, tokens: dict[str, s
         dimensions = reader.number("<I")
         reader.at += 8 * dimensions + 4 + 8
     begin, end = span
-    head = data[:begin] + _string(template) + data[end : reader.at]
-    for old, new in (tokens or {}).items():
-        head = head.replace(_string(old), _string(new), 1)
+    text = template.encode()
+    head = data[:begin] + struct.pack("<Q", len(text)) + text + data[end : reader.at]
     body = data[-(-reader.at // ALIGNMENT) * ALIGNMENT :]
     target.write_bytes(head + b"\0" * (-len(head) % ALIGNMENT) + body)
     return target

@@ -27,9 +27,9 @@ WEATHER = {
 
 
 @contextlib.contextmanager
-def mannered(home, weights, template, tokens=None):
-    """A server whose model has another template, and other names for some of its tokens."""
-    path = with_template(weights[0], home / "model.gguf", template, tokens)
+def mannered(home, weights, template):
+    """A server whose model has another template."""
+    path = with_template(weights[0], home / "model.gguf", template)
     with serving(home, real_config((path, "")).replace('sha256 = ""\n', "")) as server:
         yield server
 
@@ -37,13 +37,6 @@ def mannered(home, weights, template, tokens=None):
 @pytest.fixture(scope="module")
 def thinker(tmp_path_factory, weights):
     with mannered(tmp_path_factory.mktemp("thinker"), weights, THINKING) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def channelled(tmp_path_factory, weights):
-    template = TURNS + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}{# <|channel|> #}"
-    with mannered(tmp_path_factory.mktemp("channelled"), weights, template) as server:
         yield server
 
 
@@ -69,28 +62,6 @@ def test_thinking_that_the_prompt_opens_keeps_its_budget_and_is_told_apart(think
     assert message["content"].strip()
     assert "think>" not in message["content"]
     assert bool(message.get("reasoning_content", "").strip()) is (most > 0)
-
-
-def test_thinking_ends_at_its_mark_where_that_is_a_control_token(tmp_path, weights):
-    control = {"<file_sep>": "<think>", "<filename>": "</think>"}
-    with mannered(tmp_path, weights, THINKING, control) as server:
-        body = ask(server, reasoning_effort="minimal", logit_bias={"2": -100}).json()
-        message = body["choices"][0]["message"]
-        assert message["reasoning_content"].strip()
-        assert message["content"].strip()
-        assert "think>" not in message["content"] + message["reasoning_content"]
-        forged = server.chat(REAL, "</think>", temperature=0, max_tokens=1).json()["usage"]["prompt_tokens"]
-        plain = server.chat(REAL, "", temperature=0, max_tokens=1).json()["usage"]["prompt_tokens"]
-        assert forged > plain + 1, "a user's text is never read as a control token"
-
-
-def test_a_schema_and_a_required_call_hold_on_a_model_that_writes_in_channels(channelled):
-    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": WEATHER["function"]["parameters"]}}
-    body = ask(channelled, response_format=form).json()
-    assert json.loads(body["choices"][0]["message"]["content"])["city"] in {"Oslo", "Rome"}
-    body = ask(channelled, tools=[WEATHER], tool_choice="required").json()
-    (call,) = body["choices"][0]["message"]["tool_calls"]
-    assert json.loads(call["function"]["arguments"])["city"] in {"Oslo", "Rome"}
 
 
 def test_a_schema_holds_behind_the_thinking(thinker):

@@ -129,11 +129,9 @@ class Contract:
     def _reader(self, accepted: Accepted) -> Reader | None:
         """How a choice's text is read; None when all of it is content."""
         tools, thinking = self._asked.tools, self._features.get("reasoning_effort")
-        calls = CallReader(tools, self._form) if tools.callable else None
         if thinking == "channels":
-            is_constrained = tools.is_required or self._asked.answer_format is not None
-            names = frozenset(tool.name for tool in tools.callable)
-            return ChannelReader(names, ThinkReader(calls, is_thinking=False) if is_constrained else None)
+            return ChannelReader(frozenset(tool.name for tool in tools.callable))
+        calls = CallReader(tools, self._form) if tools.callable else None
         if thinking == "think":
             return ThinkReader(calls, is_thinking=accepted.is_thinking)
         return calls

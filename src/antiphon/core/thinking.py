@@ -85,38 +85,23 @@ class ThinkReader:
         return self._answer.feed(text) if self._answer else [Content(text)] if text else []
 
 
-CHANNEL_MARKS = tuple(f"<|{name}|>" for name in ("start", "channel", "message", "end", "return", "call", "constrain"))
-_MARKS = re.compile("|".join(map(re.escape, CHANNEL_MARKS)))
+_MARKS = re.compile(r"<\|(?:start|channel|message|end|return|call|constrain)\|>")
 _LONGEST_MARK = len("<|constrain|>")
-_CHANNELLED = ("<|", "to=")
-"""What an answer in channels may begin with."""
 _RECIPIENT = re.compile(r"to=functions\.([\w-]+)")
 
 
 class ChannelReader:
     """`<|channel|>analysis<|message|>…<|end|>` and so on: the harmony format."""
 
-    def __init__(self, names: frozenset[str], bare: ThinkReader | None = None) -> None:
-        """Read one choice.
-
-        Args:
-            names: the functions that may be called.
-            bare: reads an answer that turns out to have no channels, since a grammar kept it to its schema; None where
-                there is no grammar.
-        """
-        self._names, self._bare, self._has_begun = names, bare, False
+    def __init__(self, names: frozenset[str]) -> None:
+        """Read one choice; `names` are the functions that may be called."""
+        self._names = names
         self._buffer = self._header = ""
         self._is_body = self._is_over = False
         self.calls = 0
 
     def feed(self, text: str) -> list[Part]:
         """Take text; give what it makes certain."""
-        if not self._has_begun and text.strip():
-            self._has_begun = True
-            if text.lstrip().startswith(_CHANNELLED):
-                self._bare = None
-        if self._bare is not None:
-            return self._bare.feed(text)
         self._buffer += text
         parts: list[Part] = []
         while mark := _MARKS.search(self._buffer):
@@ -131,8 +116,6 @@ class ChannelReader:
 
     def finish(self) -> list[Part]:
         """Give what was held back, when no more will come."""
-        if self._bare is not None:
-            return self._bare.finish()
         rest, self._buffer = self._buffer, ""
         return self._shown(rest)
 

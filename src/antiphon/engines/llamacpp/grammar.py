@@ -22,22 +22,16 @@ _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator
 """One way to space JSON: no choice that a small model can lose itself in."""
 
 
-def grammar(request: ChatRequest, form: CallFormat, *, in_channels: bool = False) -> Grammar | None:
-    """Give what an answer must be; None when it may be anything.
-
-    Args:
-        request: what is asked.
-        form: how the model writes calls.
-        in_channels: whether it writes in channels, which begin and end with control tokens.
-    """
+def grammar(request: ChatRequest, form: CallFormat) -> Grammar | None:
+    """Give what an answer must be; None when it may be anything."""
     tools, answer = request.tools, request.answer_format
     parts: list[tuple[str, dict[str, Any]]] = []
     if answer is not None:
         parts.append((answer.param, {"name": "answer", "json_schema": _spaced(answer.schema)}))
     if not tools.callable:
         return _grammar(["start: @answer"], parts) if parts else None
-    if (form.is_listed or in_channels) and not tools.is_required and answer is None:
-        return None  # what opens a call is a control token, which no text can stand for: the model is left to itself
+    if form.is_listed and not tools.is_required and answer is None:
+        return None  # its opener is a control token, which no text can stand for: the model is left to itself
     parts += [(tool.param, _input(number, tool)) for number, tool in enumerate(tools.callable)]
     return _grammar([*_start(request, form), *_calls(request, form)], parts)
 

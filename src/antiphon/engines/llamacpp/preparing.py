@@ -1,6 +1,6 @@
 """A request as it arrives to one that the loop can run: its prompt, its grammar, its prediction in tokens."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 
 from antiphon.engines.llamacpp.constrain import Grammars, GrammarUnfit
 from antiphon.engines.llamacpp.drafts import Predicted
@@ -24,7 +24,6 @@ class Preparer:
         self._vocabulary, self._template, self._context_tokens = vocabulary, template, context_tokens
         self._prompter = Prompter(vocabulary, template, context_tokens)
         self._grammars = Grammars(vocabulary)
-        self._marks, self._call_marks = self._tokens(template.marks), self._tokens(template.call_marks)
         self._close_thinking = vocabulary.tokenize("\n</think>\n\n", control=True)
 
     def prepare(self, connection: Hashable, start: Start) -> Request | Ended:
@@ -42,13 +41,7 @@ class Preparer:
             return Ended(start.id, "grammar", str(unfit), unfit.param)
         if any(not 0 <= token < self._vocabulary.size for token in start.logit_bias):
             return Ended(start.id, "bias", f"Token ids of this model are 0 to {self._vocabulary.size - 1}.")
-        marks = self._marks | (self._call_marks if start.tools else {})
-        thinking = self._thinking(start, prompt)
-        return Request(connection, start, prompt, matcher, self._predicted(start), thinking, marks)
-
-    def _tokens(self, marks: Iterable[str]) -> dict[int, bytes]:
-        """The control tokens among some marks, with their texts."""
-        return {self._vocabulary.control[mark]: mark.encode() for mark in marks if mark in self._vocabulary.control}
+        return Request(connection, start, prompt, matcher, self._predicted(start), self._thinking(start, prompt))
 
     def _predicted(self, start: Start) -> Predicted | None:
         """A request's prediction, as far as an answer can go: megabytes would take the time of everyone behind it."""

@@ -1,6 +1,6 @@
 """A request and its choices, as the loop runs them."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from antiphon.core.writing import ChoiceWriter
@@ -27,8 +27,6 @@ class Request:
     matcher: Matcher | None = None
     predicted: Predicted | None = None
     thinking: Thinking | None = None
-    marks: Mapping[int, bytes] = field(default_factory=dict)
-    """Control tokens that are text here, for whoever reads the answer: they tell thinking and calls from the rest."""
     choices: list["Choice"] = field(default_factory=list)
     """Those that have not ended; empty until it begins."""
     is_cancelled: bool = False

@@ -12,9 +12,6 @@ from typing import Any, NoReturn
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from antiphon.core.thinking import CHANNEL_MARKS, THINK_CLOSER, THINK_OPENER
-from antiphon.domain.tools import CALL_FORMATS
-
 RENDER_S = 2.0
 """How long one rendering may take."""
 RENDER_CHARACTERS = 16 * 1024 * 1024
@@ -98,17 +95,6 @@ class ChatTemplate:
         if self.mentions("<|channel|>"):
             return "channels"
         return "think" if self.mentions("</think>") or self.mentions("enable_thinking") else ""
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """What its model's thinking is told by; some models have control tokens for it, which are no text elsewhere."""
-        return {"channels": CHANNEL_MARKS, "think": (THINK_OPENER, THINK_CLOSER)}.get(self.thinking, ())
-
-    @property
-    def call_marks(self) -> tuple[str, ...]:
-        """What its model's calls are told by."""
-        form = CALL_FORMATS.get(self.calls)
-        return (form.opener, form.closer) if form else ()
 
     def mentions(self, word: str) -> bool:
         """Whether the source names something, a message's `tool_calls` say: what it does not name it leaves out."""
