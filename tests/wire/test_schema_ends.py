@@ -33,6 +33,7 @@ def test_what_no_finite_json_satisfies_is_found(schema):
         {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "string"}}},
         {"$ref": "#/$defs/a", "$defs": {"a": {"enum": [1]}}},
         {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"$ref": "#x"}}, "required": ["a"], "$defs": {"x": {"$anchor": "x"}}},
     ],
 )
 def test_what_has_an_end_is_left_alone(schema):

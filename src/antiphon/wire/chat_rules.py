@@ -97,6 +97,12 @@ def _choice(chat: schema.ChatBody) -> Iterator[FieldFault]:
     for index, name in enumerate(names):
         if name in names[:index]:
             yield _fault(("tools", index), "Two tools have the same name.")
+    functions = [function.name for function in chat.functions or ()]
+    for index, function in enumerate(functions):
+        if function in functions[:index]:
+            yield _fault(("functions", index), "Two functions have the same name.")
+    if isinstance(chat.function_call, schema.FunctionName) and functions and chat.function_call.name not in functions:
+        yield _fault(("function_call",), "function_call names none of the functions.")
     match chat.tool_choice:
         case schema.NamedFunction() | schema.NamedCustom() if names and _name(chat.tool_choice) not in names:
             yield _fault(("tool_choice",), "tool_choice names none of the tools.")

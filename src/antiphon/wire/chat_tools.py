@@ -64,7 +64,7 @@ def _tool(index: int, tool: schema.FunctionTool | schema.CustomTool) -> Tool:
 
 def _function(function: schema.Function, param: str) -> Tool:
     parameters: Mapping[str, Any] = NO_PARAMETERS if function.parameters is None else function.parameters
-    if parameters and not parameters.keys() & {"type", "$ref", "anyOf", "allOf", "oneOf"}:
+    if parameters:  # arguments are an object, also where a schema only refers to what they are
         parameters = {"type": "object", **parameters}
     if not parameters:  # {} is how some clients write "no parameters"
         parameters = NO_PARAMETERS

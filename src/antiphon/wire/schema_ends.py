@@ -61,7 +61,7 @@ def _musts(node: Schema, root: Schema) -> Iterator[Any]:
 def target(reference: str, root: Schema) -> Any:
     """Give what a local reference names; True, which asks for nothing, where that is not for us to say."""
     found: Any = root
-    if not reference.startswith("#"):
+    if reference != "#" and not reference.startswith("#/"):
         return True
     for step in unquote(reference[1:]).split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
