@@ -159,6 +159,29 @@ def test_an_engine_that_breaks_what_was_promised_has_failed(says, name, fields):
     assert all(chunk["choices"][0]["finish_reason"] is None for chunk in streamed[:-1])
 
 
+@pytest.mark.parametrize("form", [{"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "x"}}])
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_a_call_in_the_place_of_json_is_no_broken_promise(says, form, choice):
+    said = whole(
+        says, "hermes" if choice == "required" else "llama", tools=TOOLS, tool_choice=choice, response_format=form
+    )
+    assert said["message"]["tool_calls"][0]["function"]["arguments"] == '{"city": "Oslo"}'
+    assert said["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"functions": [WEATHER], "function_call": {"name": "nobody"}}, "function_call"),
+        ({"functions": [WEATHER, WEATHER]}, "functions[1]"),
+        ({"tools": [*TOOLS, TOOLS[0]]}, "tools[2]"),
+    ],
+)
+def test_a_function_that_is_not_there_or_is_there_twice_is_refused_by_name(says, fields, param):
+    response = says.chat("say/hermes", **fields)
+    assert (response.status_code, response.json()["error"]["param"]) == (422, param)
+
+
 def test_a_call_that_nobody_promised_anything_of_is_passed_on(says):
     (call,) = whole(says, "wrong", tools=TOOLS)["message"]["tool_calls"]
     assert call["function"]["arguments"] == '{"city": "Paris"}'

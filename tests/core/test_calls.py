@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from antiphon.core.calls import Began, CallReader, Content, Piece
 from antiphon.core.thinking import ChannelReader, ThinkReader
-from antiphon.domain.tools import CALL_FORMATS, HERMES, Tool, Tools
+from antiphon.domain.tools import CALL_FORMATS, HARMONY, HERMES, Tool, Tools
 
 WEATHER, NOW, SQL = Tool("weather"), Tool("now"), Tool("sql", "custom")
 ARGUMENTS = '{"city": "Pa\\"ris}", "days": [1, {"a": 2}]}'
@@ -115,6 +115,49 @@ def test_a_call_whose_keys_come_in_another_order_is_read_when_it_is_whole():
     assert (name, json.loads(arguments)) == ("weather", {"city": "Oslo"})
 
 
+@pytest.mark.parametrize("step", [1, 1000])
+def test_arguments_written_as_a_string_are_the_json_in_it(step):
+    text = '<tool_call>{"name": "weather", "arguments": "{\\"city\\": \\"Oslo\\"}"}</tool_call>'
+    _, _, ((_, _, arguments),) = read(CallReader(tools(), HERMES), text, range(0, len(text), step))
+    assert json.loads(arguments) == {"city": "Oslo"}
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ('{"arguments": {}, "name": ["weather"]}', None),
+        ('{"name": "a\\q", "arguments": {}}', None),
+        ('{"arguments": ' + "[" * 100_000 + ', "name": "weather"}', None),
+        ('{"arguments": {"a": "\\ud800"}, "name": "weather"}', '{"a": "?"}'),
+        ('{"name": "weather", "arguments": null}', "{}"),
+        ('{"name": "weather"}', "{}"),
+    ],
+    ids=range(6),
+)
+def test_no_call_however_odd_breaks_the_reader(call, arguments):
+    text = f"<tool_call>{call}</tool_call>"
+    content, _, calls = read(CallReader(tools(), HERMES), text)
+    assert (content, calls) == ((text, []) if arguments is None else ("", [("function", "weather", arguments)]))
+
+
+def test_a_bare_list_of_calls_is_read_where_an_opener_begins_like_it():
+    text = f'[{{"name": "weather", "arguments": {ARGUMENTS}}}]'
+    for step in (1, 1000):
+        said = read(CallReader(tools(required=True), CALL_FORMATS["mistral"]), text, range(0, len(text), step))
+        assert said == ("", "", [("function", "weather", ARGUMENTS)])
+
+
+@pytest.mark.parametrize("text", ["<tool", "<tool_call>", '<tool_call>\n{"name": "wea'])
+def test_a_required_call_for_whose_name_there_was_no_room_is_not_content(text):
+    assert read(CallReader(tools(required=True), HERMES), text) == ("", "", [])
+
+
+def test_an_opener_that_is_a_control_token_is_never_content():
+    for text in ("[TOOL_CALLS]no", "[TOOL_CALLS][TOOL_CALLS]", "[TOOL_CALLS]" + "x" * 1200):
+        content, _, calls = read(CallReader(tools(), CALL_FORMATS["mistral"]), text)
+        assert (content, calls) == (text.replace("[TOOL_CALLS]", ""), [])
+
+
 def test_a_call_that_is_cut_short_is_told_as_far_as_it_came():
     text = '<tool_call>\n{"name": "weather", "arguments": {"city": "Os'
     assert read(CallReader(tools(), HERMES), text)[2] == [("function", "weather", '{"city": "Os')]
@@ -155,5 +198,29 @@ def test_channels_are_thinking_content_and_calls(data):
         '{"city": "Oslo"}<|call|>'
     )
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=12))
-    said = read(ChannelReader(frozenset({"weather"})), text, cuts)
+    said = read(ChannelReader(CallReader(tools(), HARMONY), tools()), text, cuts)
     assert said == ("Yes.", "Hm < 3.", [("function", "weather", '{"city": "Oslo"}')])
+
+
+def test_a_recipient_before_the_channel_is_called():
+    text = "<|start|>assistant to=functions.weather<|channel|>commentary json<|message|>{}<|call|>"
+    assert read(ChannelReader(None, tools()), text, range(len(text)))[2] == [("function", "weather", "{}")]
+
+
+def test_a_custom_call_in_the_final_channel_is_one_and_none_is_made_of_a_message_to_it():
+    for text, calls in (
+        ('<|channel|>final<|message|><custom_call name="sql">SELECT</custom_call>', [("custom", "sql", "SELECT")]),
+        ("<|channel|>commentary to=functions.sql<|message|>SELECT", []),
+    ):
+        reader = ChannelReader(CallReader(tools(), HARMONY), tools())
+        assert read(reader, text, range(len(text)))[2] == calls
+
+
+def test_where_one_call_is_allowed_the_first_message_to_a_function_is_all_there_is():
+    one = "<|start|>assistant<|channel|>commentary to=functions.now<|message|>{}<|end|>"
+    reader = ChannelReader(None, tools(parallel=False))
+    assert read(reader, one + one, range(len(one))) == ("", "", [("function", "now", "{}")])
+
+
+def test_a_model_that_forgot_its_channels_has_said_only_content():
+    assert read(ChannelReader(None, tools()), "Yes < no.", range(9)) == ("Yes < no.", "", [])

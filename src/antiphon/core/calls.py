@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from antiphon.core.writing import overlap
@@ -34,7 +34,7 @@ class Piece:
 
 Part = Content | Began | Piece
 
-_HEAD = re.compile(r'[\s,;\[]*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=[^\s])')
+_HEAD = re.compile(r'[\s,;\[]*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)')
 _TAIL = re.compile(r"\s*\}")
 _BETWEEN = re.compile(r"[\s,;\]]*")
 _HEAD_CHARACTERS = 1_000
@@ -62,19 +62,11 @@ class JsonValue:
         return None
 
 
-class CallReader:
-    """Reads one choice. Text that turns out to be no call of an offered tool is content, as it was written."""
+class StateReader:
+    """Reads a text by states: each gives the parts it is certain of and moves on, or None when it needs more text."""
 
-    def __init__(self, tools: Tools, form: CallFormat) -> None:
-        self._form, self._is_parallel = form, tools.is_parallel
-        self._names = {(tool.kind, tool.name) for tool in tools.callable}
-        self._openers = (form.opener, CUSTOM_OPENER) if form.opener else (CUSTOM_OPENER,)
-        self._buffer = ""
-        self._state = self._bare if form.is_bare or tools.is_required else self._text
-        self._value = JsonValue()
-        self._opened = ""
-        """What stood before the call that is being read, to be given back if it is none."""
-        self.calls = 0
+    _buffer: str
+    _state: Callable[[], list[Part] | None]
 
     def feed(self, text: str) -> list[Part]:
         """Take text; give what it makes certain."""
@@ -84,6 +76,22 @@ class CallReader:
             parts += found
         return parts
 
+
+class CallReader(StateReader):
+    """Reads one choice. Text that turns out to be no call of an offered tool is content, as it was written."""
+
+    def __init__(self, tools: Tools, form: CallFormat) -> None:
+        self._form, self._is_parallel, self._is_required = form, tools.is_parallel, tools.is_required
+        self._names = {(tool.kind, tool.name) for tool in tools.callable}
+        self._openers = (form.opener, CUSTOM_OPENER) if form.opener else (CUSTOM_OPENER,)
+        self._buffer = ""
+        may_be_bare = form.is_bare or form.is_listed or tools.is_required
+        self._state = self._bare if may_be_bare else self._text
+        self._value = JsonValue()
+        self._opened = ""
+        """What stood before the call that is being read, to be given back if it is none."""
+        self.calls = 0
+
     def finish(self) -> list[Part]:
         """Give what was held back, when no more will come."""
         rest, self._buffer = self._opened + self._buffer, ""
@@ -91,9 +99,15 @@ class CallReader:
             return [Piece(rest)] if rest else []
         if not rest.strip() or self._state in {self._over, self._after}:
             return []
+        if self._is_required and (rest in self._form.opener or self._state in {self._head, self._custom}):
+            return []  # the beginning of a call for which there was no room
         return list(self._whole_call(rest)) if self._state == self._head else [Content(rest)]
 
-    # -- states: each gives the parts it is certain of and moves on, or None when it needs more text
+    def _shown(self, text: str) -> Content:
+        """What was no call after all, without the control tokens in it."""
+        return Content(text.replace(self._form.opener, "") if self._form.is_control else text)
+
+    # -- states
 
     def _text(self) -> list[Part] | None:
         """Content, up to whatever opens a call."""
@@ -101,7 +115,8 @@ class CallReader:
         if places:
             at, opener = min(places)
             before, self._buffer = self._buffer[:at], self._buffer[at + len(opener) :]
-            self._opened, self._state = opener, self._custom if opener == CUSTOM_OPENER else self._head
+            self._state = self._custom if opener == CUSTOM_OPENER else self._head
+            self._opened = opener
             return [Content(before)] if before.strip() or (before and not self._form.is_bare) else []
         cut = len(self._buffer) - max(overlap(self._buffer, opener) for opener in self._openers)
         shown, self._buffer = self._buffer[:cut], self._buffer[cut:]
@@ -110,9 +125,10 @@ class CallReader:
     def _bare(self) -> list[Part] | None:
         """The very beginning, where a call may stand without an opener."""
         begin = self._buffer.lstrip()
-        if not begin:
+        if not begin or (self._form.opener.startswith(begin) and begin != self._form.opener):
             return None
-        self._state = self._head if begin[0] in "{[" and not self._form.opener.startswith(begin[0]) else self._text
+        is_call = begin[0] in "{[" and begin != self._form.opener and not begin.startswith(self._openers)
+        self._state = self._head if is_call else self._text
         return []
 
     def _head(self) -> list[Part] | None:
@@ -122,7 +138,7 @@ class CallReader:
             if len(self._buffer) > _HEAD_CHARACTERS:
                 return self._give_back()
             return self._closed_early()
-        name = json.loads(match[1])
+        name = _string(match[1])
         if ("function", name) not in self._names:
             return self._give_back()
         self._buffer, self._opened = self._buffer[match.end() :], ""
@@ -209,18 +225,28 @@ class CallReader:
         opened, self._opened, self._state = self._opened, "", self._text
         if not opened:  # a bare beginning: nothing but content can follow, up to an opener
             opened, self._buffer = self._buffer[:1], self._buffer[1:]
-        return [Content(opened)]
+        return [self._shown(opened)]
 
     def _whole_call(self, text: str) -> Iterator[Part]:
         """Read a call that is all there, whatever the order of its keys; content when it is none."""
         try:
             call = json.loads(text.removeprefix(self._opened).removesuffix(self._form.closer))
-            name, arguments = call["name"], call.get("arguments", call.get("parameters", {}))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            name, arguments = None, None
+            name, arguments = str(call["name"]), call.get("arguments", call.get("parameters"))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            name, arguments = "", None
         if ("function", name) not in self._names:
-            yield Content(text)
+            yield self._shown(text)
             return
         self.calls += 1
         yield Began("function", name)
-        yield Piece(arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+        if not isinstance(arguments, str):
+            arguments = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
+        yield Piece(arguments.encode("utf-8", "replace").decode())  # half a surrogate pair is no text
+
+
+def _string(literal: str) -> str:
+    """Give the text of a JSON string; empty when it is none."""
+    try:
+        return str(json.loads(literal))
+    except ValueError:
+        return ""

@@ -129,9 +129,9 @@ class Contract:
     def _reader(self, accepted: Accepted) -> Reader | None:
         """How a choice's text is read; None when all of it is content."""
         tools, thinking = self._asked.tools, self._features.get("reasoning_effort")
-        if thinking == "channels":
-            return ChannelReader(frozenset(tool.name for tool in tools.callable))
         calls = CallReader(tools, self._form) if tools.callable else None
+        if thinking == "channels":
+            return ChannelReader(calls, tools)
         if thinking == "think":
             return ThinkReader(calls, is_thinking=accepted.is_thinking)
         return calls
@@ -195,7 +195,7 @@ class _Choice:
         tools, form = self._asked.tools, self._asked.answer_format
         if reason != "stop":
             return reason
-        if form and not satisfies("".join(self._texts), form.schema):
+        if form and not self._calls and not satisfies("".join(self._texts), form.schema):
             if self._asked.sampling.stop:
                 return "length"  # the client's own stop string cut the JSON short
             raise EngineFailed("The model's answer does not satisfy the schema.")

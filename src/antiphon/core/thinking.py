@@ -1,14 +1,14 @@
 """A model's thinking, told apart from its answer: between tags, or in channels."""
 
 import re
+from collections.abc import Callable
 
-from antiphon.core.calls import Began, CallReader, Content, Part, Piece
+from antiphon.core.calls import Began, CallReader, Content, Part, Piece, StateReader
 from antiphon.core.writing import overlap
+from antiphon.domain.tools import CHANNEL_MARKS, THINK_CLOSER, THINK_OPENER, Tools
 
-THINK_OPENER, THINK_CLOSER = "<think>", "</think>"
 
-
-class ThinkReader:
+class ThinkReader(StateReader):
     """`<think>…</think>` before the answer, as DeepSeek, Qwen and most others write it."""
 
     def __init__(self, answer: CallReader | None, *, is_thinking: bool) -> None:
@@ -22,14 +22,6 @@ class ThinkReader:
         self._buffer = ""
         self._state = self._opened if is_thinking else self._begin
 
-    def feed(self, text: str) -> list[Part]:
-        """Take text; give what it makes certain."""
-        self._buffer += text
-        parts: list[Part] = []
-        while (found := self._state()) is not None:
-            parts += found
-        return parts
-
     def finish(self) -> list[Part]:
         """Give what was held back, when no more will come."""
         rest, self._buffer = self._buffer, ""
@@ -37,7 +29,7 @@ class ThinkReader:
             return [Content(rest, is_reasoning=True)] if rest else []
         return self._told(rest) + (self._answer.finish() if self._answer else [])
 
-    # -- states: each gives the parts it is certain of and moves on, or None when it needs more text
+    # -- states
 
     def _begin(self) -> list[Part] | None:
         begin = self._buffer.lstrip()
@@ -85,20 +77,28 @@ class ThinkReader:
         return self._answer.feed(text) if self._answer else [Content(text)] if text else []
 
 
-_MARKS = re.compile(r"<\|(?:start|channel|message|end|return|call|constrain)\|>")
-_LONGEST_MARK = len("<|constrain|>")
+_MARKS = re.compile("|".join(map(re.escape, CHANNEL_MARKS)))
+_LONGEST_MARK = max(map(len, CHANNEL_MARKS))
 _RECIPIENT = re.compile(r"to=functions\.([\w-]+)")
 
 
 class ChannelReader:
     """`<|channel|>analysis<|message|>…<|end|>` and so on: the harmony format."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        """Read one choice; `names` are the functions that may be called."""
-        self._names = names
+    def __init__(self, answer: CallReader | None, tools: Tools) -> None:
+        """Read one choice.
+
+        Args:
+            answer: reads what is neither thinking nor a message to a function; None where that is all content.
+            tools: what may be called.
+        """
+        self._answer, self._is_parallel = answer, tools.is_parallel
+        self._names = frozenset(tool.name for tool in tools.callable if tool.kind == "function")
         self._buffer = self._header = ""
-        self._is_body = self._is_over = False
-        self.calls = 0
+        self._body: Callable[[str], list[Part]] | None = None
+        """What is made of a message's text; None in its header."""
+        self._has_messages = False
+        self._calls = 0
 
     def feed(self, text: str) -> list[Part]:
         """Take text; give what it makes certain."""
@@ -117,19 +117,28 @@ class ChannelReader:
     def finish(self) -> list[Part]:
         """Give what was held back, when no more will come."""
         rest, self._buffer = self._buffer, ""
-        return self._shown(rest)
+        parts = self._shown(rest)
+        if not self._has_messages:  # a model that forgot its format has said only content
+            parts += self._told(self._header)
+        return parts + (self._answer.finish() if self._answer else [])
 
     def _turn(self, mark: str) -> list[Part]:
         if mark != "<|message|>":
-            if mark in {"<|start|>", "<|channel|>"} or self._is_body:
-                self._header = ""
-            self._is_body = False
+            # A call may be addressed before the channel is named: only a new message makes a new header.
+            is_new = mark == "<|start|>" or self._body is not None
+            self._header = "" if is_new else self._header + " "
+            self._body = None
             return []
-        self._is_body = True
+        self._has_messages = True
         name = self._called()
         if name is None:
+            self._body = _thought if "analysis" in self._header.split() else self._told
             return []
-        self.calls += 1
+        if not self._is_parallel and (self._calls or (self._answer and self._answer.calls)):
+            self._body = _dropped
+            return []
+        self._body = _argued
+        self._calls += 1
         return [Began("function", name)]
 
     def _called(self) -> str | None:
@@ -139,9 +148,22 @@ class ChannelReader:
     def _shown(self, text: str) -> list[Part]:
         if not text:
             return []
-        if not self._is_body:
-            self._header += text
-            return []
-        if self._called() is not None:
-            return [Piece(text)]
-        return [Content(text, is_reasoning=self._header.strip().startswith("analysis"))]
+        if self._body is not None:
+            return self._body(text)
+        self._header += text
+        return []
+
+    def _told(self, text: str) -> list[Part]:
+        return self._answer.feed(text) if self._answer else [Content(text)] if text else []
+
+
+def _thought(text: str) -> list[Part]:
+    return [Content(text, is_reasoning=True)]
+
+
+def _argued(text: str) -> list[Part]:
+    return [Piece(text)]
+
+
+def _dropped(text: str) -> list[Part]:  # noqa: ARG001 - one of three that are called alike
+    return []

@@ -1,4 +1,4 @@
-"""What a model may call, what its answer must look like, and how models write their calls down."""
+"""What a model may call, what its answer must look like, and how models write calls and thinking down."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,14 +78,24 @@ class CallFormat:
     is_listed: bool = False
     """Whether several calls stand in one JSON array."""
     is_bare: bool = False
+    is_control: bool = False
+    """Whether the opener is a control token of its models, which is never content."""
 
 
 HERMES = CallFormat("hermes", "<tool_call>", "</tool_call>", "arguments")
 """Hermes, Qwen and others; also what models that know no tools are told to write."""
-LLAMA3 = CallFormat("llama3", "<|python_tag|>", "", "parameters", is_bare=True)
-MISTRAL = CallFormat("mistral", "[TOOL_CALLS]", "", "arguments", is_listed=True)
-CALL_FORMATS: Mapping[str, CallFormat] = MappingProxyType({form.name: form for form in (HERMES, LLAMA3, MISTRAL)})
+LLAMA3 = CallFormat("llama3", "<|python_tag|>", "", "parameters", is_bare=True, is_control=True)
+MISTRAL = CallFormat("mistral", "[TOOL_CALLS]", "", "arguments", is_listed=True, is_control=True)
+HARMONY = CallFormat("harmony", "", "", "arguments")
+"""A call is a message of its own, to `functions.name`: nothing of it stands in a text."""
+CALL_FORMATS: Mapping[str, CallFormat] = MappingProxyType(
+    {form.name: form for form in (HERMES, LLAMA3, MISTRAL, HARMONY)}
+)
 
 CUSTOM_OPENER = '<custom_call name="'
 CUSTOM_CLOSER = "</custom_call>"
 """How every model is told to call custom tools: the input stands between as it is, since it may be in any language."""
+
+THINK_OPENER, THINK_CLOSER = "<think>", "</think>"
+CHANNEL_MARKS = tuple(f"<|{name}|>" for name in ("start", "channel", "message", "end", "return", "call", "constrain"))
+"""How models that think tell it apart from what they say: between tags, or in harmony's channels."""
