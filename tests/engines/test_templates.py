@@ -27,9 +27,9 @@ WEATHER = {
 
 
 @contextlib.contextmanager
-def mannered(home, weights, template):
-    """A server whose model has another template."""
-    path = with_template(weights[0], home / "model.gguf", template)
+def mannered(home, weights, template, names=None):
+    """A server whose model has another template, and other names for some control tokens."""
+    path = with_template(weights[0], home / "model.gguf", template, names)
     with serving(home, real_config((path, "")).replace('sha256 = ""\n', "")) as server:
         yield server
 

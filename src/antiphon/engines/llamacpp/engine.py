@@ -137,7 +137,7 @@ def _start(work: Work, ready: protocol.Ready) -> protocol.Start:
         logprobs=sampling.top_logprobs if sampling.logprobs else -1,
         tools=_functions(request) if ready.calls else "",
         knobs=_knobs(request, ready),
-        grammar=grammar(request, CALL_FORMATS.get(ready.calls, HERMES)),
+        grammar=grammar(request, CALL_FORMATS.get(ready.calls, HERMES), in_channels=ready.thinking == "channels"),
         prediction=request.prediction or None,
         thinking_tokens=_thinking_tokens(request),
     )

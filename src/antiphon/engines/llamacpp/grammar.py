@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.tools import CUSTOM_CLOSER, CUSTOM_OPENER, CallFormat, Tool
+from antiphon.domain.tools import CUSTOM_CLOSER, CUSTOM_OPENER, HARMONY, CallFormat, Tool
 from antiphon.engines.llamacpp.protocol import Grammar
 
 MOST_CALLS = 8
@@ -22,18 +22,25 @@ _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator
 """One way to space JSON: no choice that a small model can lose itself in."""
 
 
-def grammar(request: ChatRequest, form: CallFormat) -> Grammar | None:
-    """Give what an answer must be; None when it may be anything."""
+def grammar(request: ChatRequest, form: CallFormat, *, in_channels: bool = False) -> Grammar | None:
+    """Give what an answer must be; None when it may be anything.
+
+    Args:
+        request: what is asked.
+        form: how the model writes function calls.
+        in_channels: whether the model thinks and answers in channels.
+    """
     tools, answer = request.tools, request.answer_format
     parts: list[tuple[str, dict[str, Any]]] = []
     if answer is not None:
         parts.append((answer.param, {"name": "answer", "json_schema": _spaced(answer.schema)}))
     if not tools.callable:
-        return _grammar(["start: @answer"], parts) if parts else None
+        return _grammar(["said: @answer", *_turn(request, form, in_channels=in_channels)], parts) if parts else None
     if form.is_listed and not tools.is_required and answer is None:
         return None  # its opener is a control token, which no text can stand for: the model is left to itself
     parts += [(tool.param, _input(number, tool)) for number, tool in enumerate(tools.callable)]
-    return _grammar([*_start(request, form), *_calls(request, form)], parts)
+    rules = [*_said(request, form), *_calls(request, form), *_turn(request, form, in_channels=in_channels)]
+    return _grammar(rules, parts)
 
 
 def _grammar(rules: list[str], parts: list[tuple[str, dict[str, Any]]]) -> Grammar:
@@ -42,14 +49,37 @@ def _grammar(rules: list[str], parts: list[tuple[str, dict[str, Any]]]) -> Gramm
     return Grammar(text, tuple((param, json.dumps({"grammars": [part]})) for param, part in parts))
 
 
-def _start(request: ChatRequest, form: CallFormat) -> Iterator[str]:
-    """The first rules: calls, or whatever may stand in their place or before them."""
-    tools = request.tools
-    functions, customs = _split(request)
-    if tools.is_required:
-        yield "start: calls"
+def _turn(request: ChatRequest, form: CallFormat, *, in_channels: bool) -> Iterator[str]:
+    """The first rules: what is said, in channels with the thinking before it and function calls beside it."""
+    if not in_channels:
+        yield "start: said"
         return
-    ways = ["@answer" if request.answer_format else "text"]
+    yield f"start: {'' if request.reasoning_effort == 'none' else 'thought? '}message"
+    yield 'thought: <|channel|> "analysis" <|message|> thinking <|end|> <|start|> "assistant"'
+    yield f"thinking: {_ANYTHING}"
+    functions, customs = _split(request)
+    ways = [f"to{number}" for number, _ in functions] if form is HARMONY else []
+    if not (request.tools.is_required and form is HARMONY) or customs:
+        ways.append("final")
+        yield 'final: <|channel|> "final" <|message|> said'
+    yield f"message: {' | '.join(ways)}"
+    for number, tool in functions if form is HARMONY else ():
+        head = json.dumps(f"commentary to=functions.{tool.name} ")
+        yield f'to{number}: <|channel|> {head} <|constrain|> "json" <|message|> @input{number}'
+
+
+def _said(request: ChatRequest, form: CallFormat) -> Iterator[str]:
+    """Calls, or whatever may stand in their place or before them."""
+    tools = request.tools
+    functions, customs = _in_text(request, form)
+    if tools.is_required:
+        if functions or customs:
+            yield "said: calls"
+        return
+    if request.answer_format:  # nothing may stand before a call that stands in the place of JSON
+        yield f"said: @answer{' | calls' if functions or customs else ''}"
+        return
+    ways = ["text"]
     more = _repeated("\n") if tools.is_parallel else ""
     if functions and form.is_bare:
         ways.append("calls")
@@ -59,13 +89,14 @@ def _start(request: ChatRequest, form: CallFormat) -> Iterator[str]:
     if customs:
         ways.append(f"before_custom custom_end{more}")
         yield f"before_custom[suffix={json.dumps(CUSTOM_OPENER)}]: {_ANYTHING}"
-    yield f"start: {' | '.join(ways)}"
-    if request.answer_format is None:
-        yield f"text: {_BARE_TEXT if form.is_bare else _ANYTHING}"
+    yield f"said: {' | '.join(ways)}"
+    yield f"text: {_BARE_TEXT if form.is_bare else _ANYTHING}"
 
 
 def _calls(request: ChatRequest, form: CallFormat) -> Iterator[str]:
-    functions, customs = _split(request)
+    functions, customs = _in_text(request, form)
+    if not functions and not customs:
+        return
     separator = "; " if form.is_bare else ", " if form.is_listed else "\n"
     several = f"call{_repeated(separator)}" if request.tools.is_parallel else "call"
     yield f'calls: "[" {several} "]"' if form.is_listed and not customs else f"calls: {several}"
@@ -108,6 +139,12 @@ def _split(request: ChatRequest) -> tuple[list[tuple[int, Tool]], list[tuple[int
     numbered = list(enumerate(request.tools.callable))
     functions = [(number, tool) for number, tool in numbered if tool.kind == "function"]
     return functions, [(number, tool) for number, tool in numbered if tool.kind == "custom"]
+
+
+def _in_text(request: ChatRequest, form: CallFormat) -> tuple[list[tuple[int, Tool]], list[tuple[int, Tool]]]:
+    """The tools whose calls stand in the text of the answer."""
+    functions, customs = _split(request)
+    return ([] if form is HARMONY else functions), customs
 
 
 def _input(number: int, tool: Tool) -> dict[str, Any]:

@@ -238,7 +238,7 @@ class Loop:
         if token in self._vocabulary.ends:
             choice.writer.count()
             return "stop"
-        piece = self._vocabulary.pieces[token]
+        piece = choice.mark(token) or self._vocabulary.pieces[token]
         delta, stopped = choice.writer.add(piece, self._entry(scored) if scored else None)
         self._write(choice, delta)
         if stopped or choice.follow(token, piece):

@@ -1,6 +1,7 @@
 """A loaded model: its vocabulary, and a context that decodes batches of many sequences."""
 
 import ctypes
+import re
 from collections.abc import Sequence
 from ctypes import POINTER, c_float, c_int32
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ _CONTROL = 8
 """`LLAMA_TOKEN_ATTR_CONTROL`."""
 _UNKNOWN = 1
 """`LLAMA_TOKEN_ATTR_UNKNOWN`."""
+_USER_DEFINED = 16
+"""`LLAMA_TOKEN_ATTR_USER_DEFINED`: llama.cpp reads such a token's name in any text, control or not."""
+_MARK = re.compile(rb"<\|[a-z_]+\|>")
+"""The name of a control token even where it is said to be user-defined, as llama.cpp does with harmony's."""
 
 
 class Vocabulary:
@@ -30,8 +35,14 @@ class Vocabulary:
         self.pieces = [self._piece(token, special=False) for token in range(self.size)]
         """The bytes each token adds to a text; empty for control tokens."""
         self.longest_piece = max(map(len, self.pieces))
-        marks = [t for t in range(self.size) if library.llama_vocab_get_attr(self._vocab, t) & (_CONTROL | _UNKNOWN)]
-        self.control = {self._piece(t, special=True).decode("utf-8", "replace"): t for t in marks}
+        attributes = [library.llama_vocab_get_attr(self._vocab, token) for token in range(self.size)]
+        eager = [t for t, has in enumerate(attributes) if has & _USER_DEFINED and _MARK.fullmatch(self.pieces[t])]
+        names = [self.pieces[token].decode() for token in eager]
+        self._eager = re.compile("|".join(f"(?<=<)(?={re.escape(name[1:])})" for name in names)) if names else None
+        for token in eager:
+            self.pieces[token] = b""
+        marks = {*eager, *(t for t, has in enumerate(attributes) if has & (_CONTROL | _UNKNOWN))}
+        self.control = {self._piece(t, special=True).decode("utf-8", "replace"): t for t in sorted(marks)}
         """The text of each control token, to its id: what message text must never be read as."""
         self.ends = frozenset(t for t in range(self.size) if library.llama_vocab_is_eog(self._vocab, t))
         """The tokens that end a turn."""
@@ -45,6 +56,11 @@ class Vocabulary:
 
     def tokenize(self, text: str, *, control: bool) -> list[int]:
         """Give the tokens of a text; with `control`, the names of control tokens in it become these tokens."""
+        if not control and self._eager is not None:
+            return [token for part in self._eager.split(text) for token in self._tokens(part, control=False)]
+        return self._tokens(text, control=control)
+
+    def _tokens(self, text: str, *, control: bool) -> list[int]:
         raw = text.encode()
         room = len(raw) + 8
         tokens = (c_int32 * room)()

@@ -24,6 +24,10 @@ class Preparer:
         self._vocabulary, self._template, self._context_tokens = vocabulary, template, context_tokens
         self._prompter = Prompter(vocabulary, template, context_tokens)
         self._grammars = Grammars(vocabulary)
+        self._marks, self._call_marks = (
+            {vocabulary.control[mark]: mark.encode() for mark in marks if mark in vocabulary.control}
+            for marks in (template.marks(with_calls=False), template.marks(with_calls=True))
+        )
         self._close_thinking = vocabulary.tokenize("\n</think>\n\n", control=True)
 
     def prepare(self, connection: Hashable, start: Start) -> Request | Ended:
@@ -41,7 +45,9 @@ class Preparer:
             return Ended(start.id, "grammar", str(unfit), unfit.param)
         if any(not 0 <= token < self._vocabulary.size for token in start.logit_bias):
             return Ended(start.id, "bias", f"Token ids of this model are 0 to {self._vocabulary.size - 1}.")
-        return Request(connection, start, prompt, matcher, self._predicted(start), self._thinking(start, prompt))
+        marks = self._call_marks if start.tools else self._marks
+        thinking = self._thinking(start, prompt)
+        return Request(connection, start, prompt, matcher, self._predicted(start), thinking, marks)
 
     def _predicted(self, start: Start) -> Predicted | None:
         """A request's prediction, as far as an answer can go: megabytes would take the time of everyone behind it."""

@@ -1,6 +1,6 @@
 """A request and its choices, as the loop runs them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from antiphon.core.writing import ChoiceWriter
@@ -10,7 +10,7 @@ from antiphon.engines.llamacpp.model import Floats
 from antiphon.engines.llamacpp.protocol import Start
 from antiphon.engines.llamacpp.sample import Sampler, Scored
 from antiphon.engines.llamacpp.schedule import Line
-from antiphon.engines.llamacpp.thinking import Thinking
+from antiphon.engines.llamacpp.thinking import CLOSER, OPENER, Thinking
 
 
 class NothingFits(Exception):
@@ -27,6 +27,8 @@ class Request:
     matcher: Matcher | None = None
     predicted: Predicted | None = None
     thinking: Thinking | None = None
+    marks: Mapping[int, bytes] = field(default_factory=dict)
+    """The control tokens that are shown, to how they are written: they tell the parts of the answer apart."""
     choices: list["Choice"] = field(default_factory=list)
     """Those that have not ended; empty until it begins."""
     is_cancelled: bool = False
@@ -88,6 +90,12 @@ class Choice:
         if not mask.any():
             raise NothingFits
         return self.sampler.draw(logits, mask)
+
+    def mark(self, token: int) -> bytes:
+        """Give how a token is written that tells the parts of the answer apart; empty when it does not, here."""
+        mark = self.request.marks.get(token, b"")
+        is_stray = mark in {OPENER, CLOSER} and not (self.thinking and self.thinking.expects(mark))
+        return b"" if is_stray else mark
 
     def follow(self, token: int, piece: bytes) -> bool:
         """Go on past a token that was drawn; give whether the grammar is at its end."""

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from antiphon.domain.tools import CALL_FORMATS, CHANNEL_MARKS, THINK_CLOSER, THINK_OPENER
+
 RENDER_S = 2.0
 """How long one rendering may take."""
 RENDER_CHARACTERS = 16 * 1024 * 1024
@@ -23,6 +25,9 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 """For weights that bring no template, as llama.cpp does."""
+
+
+_MARKS = {"channels": CHANNEL_MARKS, "think": (THINK_OPENER, THINK_CLOSER)}
 
 
 class TemplateRefused(Exception):
@@ -86,7 +91,12 @@ class ChatTemplate:
         """The format in which it writes tool calls; empty when it knows none, or none that we know."""
         if not self.mentions("tools"):
             return ""
-        marks = (("<tool_call>", "hermes"), ("[TOOL_CALLS]", "mistral"), ('"parameters": ', "llama3"))
+        marks = (
+            ("<|channel|>", "harmony"),
+            ("<tool_call>", "hermes"),
+            ("[TOOL_CALLS]", "mistral"),
+            ('"parameters": ', "llama3"),
+        )
         return next((name for mark, name in marks if self.mentions(mark)), "")
 
     @property
@@ -95,6 +105,11 @@ class ChatTemplate:
         if self.mentions("<|channel|>"):
             return "channels"
         return "think" if self.mentions("</think>") or self.mentions("enable_thinking") else ""
+
+    def marks(self, *, with_calls: bool) -> frozenset[str]:
+        """Give the control tokens that tell the parts of its model's answers apart; `with_calls`, its calls too."""
+        form = CALL_FORMATS.get(self.calls if with_calls else "")
+        return frozenset((*_MARKS.get(self.thinking, ()), *((form.opener, form.closer) if form else ())))
 
     def mentions(self, word: str) -> bool:
         """Whether the source names something, a message's `tool_calls` say: what it does not name it leaves out."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-CLOSER = b"</think>"
+OPENER, CLOSER = b"<think>", b"</think>"
 
 
 class Thinking:
@@ -32,8 +32,12 @@ class Thinking:
         self._seen = (self._seen + piece)[-64:]
         if self.is_open:
             self.is_open = bool(self._due) or CLOSER not in self._seen  # all that closes it belongs to it
-        elif self._seen.lstrip() == b"<think>":
+        elif self._seen.lstrip() == OPENER:
             self.is_open = True
+
+    def expects(self, mark: bytes) -> bool:
+        """Whether a control token of this name would open or close thinking here; anywhere else it means nothing."""
+        return mark == CLOSER if self.is_open else mark == OPENER and not self._seen.strip()
 
     def forced(self) -> int | None:
         """Give the token that must come now, if one must: those that end thinking, once it has had its budget."""
