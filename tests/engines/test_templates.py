@@ -64,6 +64,13 @@ def test_thinking_that_the_prompt_opens_keeps_its_budget_and_is_told_apart(think
     assert bool(message.get("reasoning_content", "").strip()) is (most > 0)
 
 
+def test_a_stop_string_ends_the_answer_and_not_the_thinking_before_it(thinker):
+    choice = ask(thinker, reasoning_effort="minimal", logit_bias={"2": -100}, stop=["e"]).json()["choices"][0]
+    assert "e" in choice["message"]["reasoning_content"]
+    assert "e" not in choice["message"]["content"]
+    assert choice["finish_reason"] == "stop"
+
+
 def test_a_schema_holds_behind_the_thinking(thinker):
     body = ask(thinker, reasoning_effort="minimal", max_tokens=300, tools=[WEATHER], tool_choice="required").json()
     (call,) = body["choices"][0]["message"]["tool_calls"]

@@ -67,8 +67,13 @@ class ChoiceWriter:
         self._told = 0
         self._waiting: deque[_Waiting] = deque()
 
-    def add(self, piece: bytes, logprob: TokenLogprob | None = None) -> tuple[TextDelta | None, bool]:
-        """Take a token's bytes; give the text it completes, if any, and whether it completed a stop string."""
+    def add(
+        self, piece: bytes, logprob: TokenLogprob | None = None, *, is_thinking: bool = False
+    ) -> tuple[TextDelta | None, bool]:
+        """Take a token's bytes; give the text it completes, if any, and whether it completed a stop string.
+
+        Stop strings are those of the answer: thinking holds none.
+        """
         self.tokens += 1
         start = self._decoded
         is_whole = not self._decoder.getstate()[0]
@@ -77,7 +82,7 @@ class ChoiceWriter:
         if logprob is not None:
             incomplete = bool(self._decoder.getstate()[0])
             self._waiting.append(_Waiting(logprob, start, self._decoded + incomplete, is_whole))
-        shown, stopped = self._cutter.feed(text)
+        shown, stopped = (self._cutter.flush() + text, False) if is_thinking else self._cutter.feed(text)
         return self._delta(shown, last=stopped), stopped
 
     def count(self) -> None:

@@ -239,7 +239,8 @@ class Loop:
             choice.writer.count()
             return "stop"
         piece = choice.mark(token) or self._vocabulary.pieces[token]
-        delta, stopped = choice.writer.add(piece, self._entry(scored) if scored else None)
+        is_thinking = choice.thinking is not None and choice.thinking.is_open
+        delta, stopped = choice.writer.add(piece, self._entry(scored) if scored else None, is_thinking=is_thinking)
         self._write(choice, delta)
         if stopped or choice.follow(token, piece):
             return "stop"
