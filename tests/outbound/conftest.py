@@ -34,6 +34,7 @@ class Receiver:
     body: bytes = b""
     answer_s: float = 0.0
     reads: bool = True
+    lingers_s: float = 0.0
     dials: int = 0
     at_once: int = 0
     most_at_once: int = 0
@@ -73,8 +74,7 @@ class Receiver:
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         length = "" if "content-length" in self.head else f"content-length: {len(self.body)}\r\n"
         await stream.send(f"HTTP/1.1 {status} X\r\n{self.head}{length}\r\n".encode() + self.body)
-        if not self.reads:
-            await anyio.sleep(5)
+        await anyio.sleep(self.lingers_s)
 
 
 @asynccontextmanager

@@ -17,20 +17,20 @@ PRIVATE = """
 64:ff9b::808:808 64:ff9b:1::1 64:ff9b:1:ffff::7f00:1 100::1 2001::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:2::1
 2001:10::1 2001:20::1 2001:db8::1 2002:7f00:1:: 2002:808:808::1 3fff::1 4000::1 5f00::1 8000::1 fc00::1 fd00:ec2::254
 fe80::1 fe80::1%lo fec0::1 ff02::1 ff0e::1 2606:4700::5efe:127.0.0.1 2606:4700::200:5efe:169.254.169.254
-""".split()
+"""
 PUBLIC = """
 1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.1 168.63.129.15 168.63.129.17
 172.15.255.255 172.32.0.0 192.0.1.0 192.167.255.255 192.169.0.0 198.17.255.255 198.20.0.0 223.255.255.255
 2606:4700:4700::1111 2001:4860:4860::8888 2a00:1450::1 2606:4700::5efe:8.8.8.8
-""".split()
+"""
 
 
-@pytest.mark.parametrize("address", PRIVATE)
+@pytest.mark.parametrize("address", PRIVATE.split())
 def test_an_address_of_no_public_network_is_not_public(address):
     assert not is_public(ip_address(address))
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@pytest.mark.parametrize("address", PUBLIC.split())
 def test_an_address_beside_those_networks_is_public(address):
     assert is_public(ip_address(address))
 
