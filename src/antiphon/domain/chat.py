@@ -74,6 +74,8 @@ class ChatRequest:
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    store: bool = False
+    """Whether the answer can be read again as a stored completion."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ignored: tuple[str, ...] = ()
     """Top-level fields that no version of the API knows; dropped, and named in the answer."""

@@ -11,9 +11,10 @@ every 5xx twice), and `Retry-After` where trying again is the right thing.
     ├── InvalidKey                401        NotAllowed                403
     ├── NotFound                  404        MethodNotAllowed          405
     │   ├── UnknownModel          PredictionCancelled       409
-    │   └── UnknownPrediction     BodyTooLarge              413        UnsupportedMediaType  415
+    │   ├── UnknownPrediction     PredictionEnded           409        IdempotencyConflict   409
+    │   └── UnknownCompletion     BodyTooLarge              413        UnsupportedMediaType  415
     ├── MalformedHttp             400        HeadersTooLarge           431
-    ├── InternalError             500        EngineFailed              502
+    ├── InternalError             500        EngineFailed, PredictionAbandoned      502
     ├── Unavailable               503: QueueFull, EngineUnavailable, Draining, StorageUnavailable
     └── DeadlineExceeded          504
 """
@@ -135,6 +136,12 @@ class UnknownPrediction(NotFound):
     code = "prediction_not_found"
 
 
+class UnknownCompletion(NotFound):
+    """No such stored completion, or somebody else's."""
+
+    code = "completion_not_found"
+
+
 class MethodNotAllowed(AntiphonError):
     """The path exists; this method does not."""
 
@@ -149,6 +156,32 @@ class PredictionCancelled(AntiphonError):
     status = 409
     type = "prediction_cancelled"
     code = "prediction_cancelled"
+    should_retry = False
+
+
+class PredictionEnded(AntiphonError):
+    """Only a prediction that has not ended can be cancelled."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "prediction_ended"
+    should_retry = False
+
+
+class PredictionAbandoned(AntiphonError):
+    """The process that ran this prediction died before it had ended."""
+
+    status = 502
+    code = "abandoned"
+    should_retry = False
+
+
+class IdempotencyConflict(AntiphonError):
+    """This idempotency key stands for another request."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "idempotency_key_reused"
     should_retry = False
 
 

@@ -40,6 +40,8 @@ class Version:
     """The kind of engine that runs it: "llamacpp", "scripted", …"""
     digest: str
     """What identifies its weights: the first 12 hex digits of their sha256, or of its definition where it has none."""
+    created: int = 0
+    """When it was first offered, in epoch seconds."""
 
 
 @dataclass(frozen=True, slots=True)

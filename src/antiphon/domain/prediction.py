@@ -60,8 +60,8 @@ class Prediction:
     account: str
     model: str
     version: int
-    created: int
-    """Wall clock, epoch seconds; for display only. Durations come from the monotonic clock."""
+    created_us: int
+    """Wall clock, epoch microseconds; for display and order only. Durations come from the monotonic clock."""
     status: Status = Status.PENDING
     reason: CancelReason | None = None
     """Why it was cancelled; None unless it was."""

@@ -60,16 +60,16 @@ class Record:
     output: bytes | None = None
     """The chat completion as JSON: whole once it succeeded, as far as it came when it ended otherwise; None before its
     end, without a first word, and when it was larger than the store keeps."""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     failure: Failure | None = None
-    timings: Timings = Timings()
+    timings: Timings = field(default_factory=Timings)
     receipt: tuple[str, ...] = ()
     """What of the request was adapted for the engine: "verbosity=instruction"."""
     is_streamed: bool = False
     """Whether its events were asked for."""
     is_stored: bool = False
     """Whether it can be read as a stored completion."""
-    metadata: Mapping[str, str] = MappingProxyType({})
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     webhook: Webhook | None = None
 
 
