@@ -70,6 +70,18 @@ class Fold:
         self.accepted: Accepted | None = None
         self.is_finished = False
 
+    @classmethod
+    def of(cls, completion: Completion) -> "Fold":
+        """Give the fold of an answer that was kept: it reads as if its events had just been added."""
+        fold = cls(len(completion.choices))
+        fold.accepted = Accepted(completion.usage.prompt_tokens, completion.usage.cached_tokens)
+        for choice, kept in zip(fold.choices, completion.choices, strict=True):
+            choice.texts, choice.reasoning, choice.logprobs = [kept.text], [kept.reasoning], list(kept.logprobs)
+            choice.calls = [Call(call.head, [call.text]) for call in kept.calls]
+            choice.reason = kept.reason
+        fold.is_finished = all(choice.reason for choice in fold.choices)
+        return fold
+
     def add(self, event: Event) -> None:
         """Take the next event.
 

@@ -2,15 +2,15 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
-from antiphon.core.fold import Fold
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.errors import AntiphonError
 from antiphon.domain.events import Event
-from antiphon.domain.prediction import Prediction
+from antiphon.domain.prediction import Status
+from antiphon.domain.record import Page, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,110 @@ class Keys(Protocol):
         """
 
 
-class Records(Protocol):
-    """Where predictions are written down."""
+class Writing(Protocol):
+    """A prediction on its way into the store."""
 
-    async def write(self, prediction: Prediction, fold: Fold, error: AntiphonError | None) -> None:
-        """Write a prediction as it stands after a move, with its answer so far and, if it failed, why.
+    async def wait(self) -> None:
+        """Return once it is written, or will be: an ended one whose beginning is written is kept until it can be.
 
         Raises:
-            StorageUnavailable: when it cannot be written; the prediction then does not run.
+            StorageUnavailable: it is not, and will not be.
+        """
+
+
+class _Written:
+    async def wait(self) -> None:
+        """Have nothing to wait for."""
+
+
+WRITTEN: Writing = _Written()
+"""What is written already, or need not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQuery:
+    """Which stored completions are asked for."""
+
+    model: str | None = None
+    """`owner/name`."""
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """All of these pairs."""
+    after: UUID | None = None
+    is_descending: bool = False
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who has an idempotency key."""
+
+    prediction_id: UUID
+    digest: bytes
+    """Of the request that took the key."""
+    age_s: float
+
+
+class Archive(Protocol):
+    """Predictions that were written down, for those whose they are.
+
+    Every method of this and of the next two raises StorageUnavailable when the store cannot be asked.
+    """
+
+    async def get(self, account: str, prediction_id: UUID) -> Record | None:
+        """Find a prediction of this account."""
+
+    async def page(self, account: str, cursor: str | None, size: int, statuses: frozenset[Status]) -> Page:
+        """Give a part of an account's predictions, newest first, without their requests and outputs.
+
+        Args:
+            account: whose.
+            cursor: where another page said that this one begins; None for the newest.
+            size: how many at most.
+            statuses: only those that stand so; empty for all.
+
+        Raises:
+            InvalidRequest: the cursor is none of ours.
+        """
+
+    async def request_cancel(self, account: str, prediction_id: UUID) -> bool:
+        """Ask whoever runs it to cancel a prediction; False when it has ended, or is not there."""
+
+    async def runs(self) -> Mapping[str, int]:
+        """Give how many predictions each model has had."""
+
+
+class Completions(Protocol):
+    """Those predictions that can be read as stored completions."""
+
+    async def find(self, account: str, prediction_id: UUID) -> Record | None:
+        """Find a stored completion of this account."""
+
+    async def list(self, account: str, query: StoredQuery) -> tuple[tuple[Record, ...], bool]:
+        """Give stored completions, oldest first unless asked otherwise, and whether there are more.
+
+        Raises:
+            UnknownPrediction: `query.after` is no stored completion of this account.
+        """
+
+    async def relabel(self, account: str, prediction_id: UUID, metadata: Mapping[str, str]) -> Record | None:
+        """Give a stored completion other metadata; None when there is none of that id."""
+
+    async def unstore(self, account: str, prediction_id: UUID) -> bool:
+        """Take a completion out of the stored ones; its prediction stays. False when there is none of that id."""
+
+
+class Idempotency(Protocol):
+    """Who has which idempotency key."""
+
+    async def claim(
+        self, account: str, key: str, digest: bytes, prediction_id: UUID, instead_of: UUID | None = None
+    ) -> Claim:
+        """Take an idempotency key for a prediction, unless another has it; give who has it now.
+
+        Args:
+            account: whose key it is.
+            key: the key.
+            digest: of the request.
+            prediction_id: for whom.
+            instead_of: take it from this one, which came to nothing.
         """

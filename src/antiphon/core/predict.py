@@ -1,47 +1,31 @@
 """One prediction from the queue to its terminal state, bounded by its deadline and ended early by four things only."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from uuid import UUID
 
 import anyio
 from anyio import CancelScope
 
-from antiphon.core.contract import Contract
 from antiphon.core.fold import Fold
-from antiphon.core.ports import Records, Work
-from antiphon.core.registry import Resolved
-from antiphon.domain.errors import AntiphonError, DeadlineExceeded, Draining, EngineFailed, PredictionCancelled, tell
+from antiphon.core.records import Records
+from antiphon.core.running import Call, Running
+from antiphon.domain.errors import (
+    AntiphonError,
+    DeadlineExceeded,
+    Draining,
+    EngineFailed,
+    PredictionCancelled,
+    StorageUnavailable,
+    tell,
+)
 from antiphon.domain.events import Accepted, Event
 from antiphon.domain.prediction import CancelReason, Prediction, Status
 
-RECORD_GRACE_S = 2.0
-"""How long the last write may take when everything around it is being cancelled."""
-
-
-@dataclass(slots=True)
-class Running:
-    """A prediction that is being answered: iterate it for its events, read `fold` for the answer so far."""
-
-    prediction: Prediction
-    fold: Fold
-    scope: CancelScope
-    events: AsyncIterator[Event] | None = None
-    reason: CancelReason | None = None
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """The events; once, and only inside the body of `Predictor.predict`."""
-        if self.events is None:
-            raise RuntimeError("a prediction's events are iterated inside its body only")
-        return self.events
-
-    def cancel(self, reason: CancelReason) -> None:
-        """End it early. The first reason wins; a second call changes nothing."""
-        if self.reason is None:
-            self.reason = reason  # Reason first, then cancel: the scope's exit reads it.
-            self.scope.cancel()
+RECORD_GRACE_S = 6.0
+"""How long the last write may take when everything around it is being cancelled: longer than a busy store is borne."""
 
 
 class Predictor:
@@ -57,6 +41,11 @@ class Predictor:
     def __len__(self) -> int:
         """How many predictions are queued or running."""
         return len(self._running)
+
+    def find(self, account: str, prediction_id: UUID) -> Running | None:
+        """Give one of an account's predictions that is running here."""
+        running = self._running.get(prediction_id)
+        return running if running and running.prediction.account == account else None
 
     def cancel(self, prediction_id: UUID, reason: CancelReason) -> None:
         """End a prediction early, if it is still running here."""
@@ -77,42 +66,56 @@ class Predictor:
         with anyio.move_on_after(RECORD_GRACE_S):
             await self._idle.wait()
 
+    def begin(self, call: Call) -> Running:
+        """Make a call a prediction, which must then be run. Its deadline counts from here.
+
+        Raises:
+            Draining: the server takes no new work.
+        """
+        if self.is_draining:
+            raise Draining("The server is shutting down.")
+        scope = CancelScope(deadline=anyio.current_time() + call.deadline_s)
+        running = Running(call, _pending(call), Fold(call.work.request.sampling.n), scope)
+        running.move(running.prediction)
+        self._running[running.prediction.id] = running
+        if self._idle.is_set():
+            self._idle = anyio.Event()
+        running.beginning = self._records.write(running)
+        return running
+
     @asynccontextmanager
-    async def predict(
-        self, work: Work, resolved: Resolved, contract: Contract, deadline_s: float
-    ) -> AsyncGenerator[Running]:
-        """Run one call by its contract: the body iterates it for its events. `deadline_s` counts queueing too.
+    async def run(self, running: Running) -> AsyncGenerator[Running]:
+        """Run a prediction by its contract: the body iterates it for its events.
 
         Raises:
             DeadlineExceeded, PredictionCancelled, Draining: it was ended early, and why.
             QueueFull: the model's queue is at its bound.
+            StorageUnavailable: it cannot be written down.
             AntiphonError: whatever the engine raises.
         """
-        if self.is_draining:
-            raise Draining("The server is shutting down.")
-        scope = CancelScope(deadline=anyio.current_time() + deadline_s)
-        running = Running(_pending(work, resolved, contract), Fold(work.request.sampling.n), scope)
-        with self._listed(running):
+        try:
             try:
-                with scope:
-                    async with self._stream(work, resolved, contract, running):
+                with running.scope:
+                    async with self._stream(running):
                         yield running
-                if scope.cancelled_caught:
+                if running.scope.cancelled_caught:
                     raise _ended_early(running)
             except BaseException as error:
                 await self._end(running, error)
                 raise
             await self._end(running, None)
+        finally:
+            del self._running[running.prediction.id]
+            if not self._running:
+                self._idle.set()
 
     @asynccontextmanager
-    async def _stream(
-        self, work: Work, resolved: Resolved, contract: Contract, running: Running
-    ) -> AsyncGenerator[None]:
-        await self._move(running, running.prediction)
-        async with resolved.admission.hold(work.request.sampling.n):
-            await self._move(running, running.prediction.moved(Status.STARTING))
-            async with resolved.engine.stream(replace(work, request=contract.request)) as events:
-                running.events = self._told(running, contract.read(events))
+    async def _stream(self, running: Running) -> AsyncGenerator[None]:
+        call = running.call
+        async with call.resolved.admission.hold(call.work.request.sampling.n):
+            self._move(running, Status.STARTING)
+            async with call.resolved.engine.stream(replace(call.work, request=call.contract.request)) as events:
+                running.events = self._told(running, call.contract.read(events))
                 yield
 
     async def _told(self, running: Running, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
@@ -120,49 +123,52 @@ class Predictor:
         async for event in events:
             running.fold.add(event)
             if isinstance(event, Accepted):
-                await self._move(running, running.prediction.moved(Status.STARTED))
+                self._move(running, Status.STARTED)
+                if running.call.work.request.stream:
+                    await running.beginning.wait()  # Nobody is told of one that a crash could make unknown.
+            running.tell()
             yield event
         if not running.fold.is_finished:
             raise EngineFailed("The engine stopped in the middle of its answer.")
 
-    async def _move(self, running: Running, prediction: Prediction) -> None:
-        running.prediction = prediction
-        await self._records.write(prediction, running.fold, None)
+    def _move(self, running: Running, status: Status) -> None:
+        running.move(running.prediction.moved(status))
+        self._records.write(running)
+        running.tell()
 
     async def _end(self, running: Running, error: BaseException | None) -> None:
         """Write the one terminal state; shielded, so that it is written even while everything is being cancelled."""
-        told = tell(error) if isinstance(error, Exception) else None
-        ended = _ended(running, error)
+        running.move(_ended(running, error))
+        if error is not None:
+            running.error = tell(error) if isinstance(error, Exception) else _ended_early(running)
+        writing = self._records.write(running)
         with CancelScope(shield=True, deadline=anyio.current_time() + RECORD_GRACE_S):
-            running.prediction = ended
-            await self._records.write(ended, running.fold, told)
-
-    @contextmanager
-    def _listed(self, running: Running) -> Generator[None]:
-        self._running[running.prediction.id] = running
-        if self._idle.is_set():
-            self._idle = anyio.Event()
-        try:
-            yield
-        finally:
-            del self._running[running.prediction.id]
-            if not self._running:
-                self._idle.set()
+            try:
+                await writing.wait()
+            except StorageUnavailable as unwritten:
+                running.error = running.error or unwritten
+                if error is None:
+                    raise
+            finally:
+                running.is_over = True
+                running.tell()
 
 
-def _pending(work: Work, resolved: Resolved, contract: Contract) -> Prediction:
+def _pending(call: Call) -> Prediction:
     return Prediction(
-        work.prediction_id,
-        work.account,
-        resolved.model.id,
-        resolved.version.number,
-        created=int(time.time()),
-        receipt=contract.receipt,
+        call.work.prediction_id,
+        call.work.account,
+        call.resolved.model.id,
+        call.resolved.version.number,
+        created_us=time.time_ns() // 1000,
+        receipt=call.contract.receipt,
     )
 
 
 def _ended_early(running: Running) -> AntiphonError:
     """What the client is told; no reason recorded means that the scope's own deadline passed."""
+    if running.fault:
+        return running.fault
     match running.reason:
         case None | CancelReason.DEADLINE:
             return DeadlineExceeded("The model did not answer in time. The prediction was cancelled.")
@@ -175,7 +181,7 @@ def _ended_early(running: Running) -> AntiphonError:
 def _ended(running: Running, error: BaseException | None) -> Prediction:
     if error is None:
         return running.prediction.moved(Status.SUCCEEDED)
-    if running.scope.cancelled_caught:
+    if running.fault is None and running.scope.cancelled_caught:
         return running.prediction.moved(Status.CANCELLED, running.reason or CancelReason.DEADLINE)
     if isinstance(error, Exception):
         return running.prediction.moved(Status.FAILED)

@@ -1,0 +1,123 @@
+"""A prediction while it runs: what was asked, how far it is, and who waits for it."""
+
+import math
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import anyio
+from anyio import CancelScope
+
+from antiphon.core.contract import Contract
+from antiphon.core.fold import Fold
+from antiphon.core.ports import WRITTEN, Work, Writing
+from antiphon.core.registry import Resolved
+from antiphon.domain.errors import AntiphonError
+from antiphon.domain.events import Event
+from antiphon.domain.prediction import CancelReason, Prediction, Status
+from antiphon.domain.record import Timings, Webhook
+
+_NEVER = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that may run."""
+
+    work: Work
+    resolved: Resolved
+    contract: Contract
+    deadline_s: float
+    body: bytes = b"{}"
+    """The chat request as JSON, for the record."""
+    webhook: Webhook | None = None
+    is_streamed: bool = False
+    """Whether its events are for reading, by whoever asks for them."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A prediction that is being answered: read `fold` for the answer so far."""
+
+    call: Call
+    prediction: Prediction
+    fold: Fold
+    scope: CancelScope
+    events: AsyncIterator[Event] | None = None
+    beginning: Writing = WRITTEN
+    """Its first entry in the records, on its way."""
+    reason: CancelReason | None = None
+    fault: AntiphonError | None = None
+    """What ended it, when that was neither its engine nor one of the four reasons."""
+    error: AntiphonError | None = None
+    """What its clients are told, once it has ended without success."""
+    waiting: int = 1
+    """How many clients wait for the answer, where leaving counts."""
+    is_over: bool = False
+    """Whether it has ended and nothing more will change."""
+    begun: dict[Status, float] = field(default_factory=dict)
+    """When it came to each status it had, in seconds of the monotonic clock."""
+    _changed: anyio.Event | None = None
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """The events; once, and only inside the body of `Predictor.run`."""
+        if self.events is None:
+            raise RuntimeError("a prediction's events are iterated inside its body only")
+        return self.events
+
+    def cancel(self, reason: CancelReason) -> None:
+        """End it early. The first reason wins; a second call changes nothing."""
+        if self.reason is None and self.fault is None:
+            self.reason = reason  # Reason first, then cancel: the scope's exit reads it.
+            self.scope.cancel()
+
+    def fail(self, error: AntiphonError) -> None:
+        """End it with an error that comes from outside its engine."""
+        if self.reason is None and self.fault is None:
+            self.fault = error
+            self.scope.cancel()
+
+    def leave(self) -> None:
+        """One of those who waited is gone; the last one's leaving ends it."""
+        self.waiting -= 1
+        if self.waiting <= 0:
+            self.cancel(CancelReason.CLIENT_GONE)
+
+    def move(self, prediction: Prediction) -> None:
+        """Stand elsewhere."""
+        self.begun[prediction.status] = time.monotonic()
+        self.prediction = prediction
+
+    def tell(self) -> None:
+        """Wake those who follow."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def change(self) -> None:
+        """Wait until there is more of it."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    @property
+    def completion_id(self) -> str:
+        """The id of its answer."""
+        return f"chatcmpl-{self.prediction.id.hex}"
+
+    @property
+    def created(self) -> int:
+        """When it began, in epoch seconds."""
+        return self.prediction.created_us // 1_000_000
+
+    @property
+    def timings(self) -> Timings:
+        """How long each part took so far."""
+        pending = self.begun.get(Status.PENDING, _NEVER)
+        starting = self.begun.get(Status.STARTING, _NEVER)
+        started = self.begun.get(Status.STARTED, _NEVER)
+        end = self.begun.get(self.prediction.status, _NEVER) if self.prediction.status.is_terminal else _NEVER
+        queue_s, setup_s, execution_s = (
+            None if math.isnan(span) else span for span in (starting - pending, started - starting, end - started)
+        )
+        return Timings(queue_s, setup_s, execution_s)
