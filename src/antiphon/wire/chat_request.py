@@ -1,7 +1,7 @@
 """A request body to a ChatRequest: everything checked, everything asked for named."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +32,6 @@ _NEUTRAL = MappingProxyType(
         "n": 1,
         "parallel_tool_calls": False,
         "presence_penalty": 0,
-        "store": False,
         "temperature": 1,
         "tool_choice": "none",
         "top_logprobs": 0,
@@ -63,7 +62,11 @@ def read_chat(body: bytes, limits: Limits) -> ChatRequest:
         BodyTooLarge: more bytes than the limits allow, in all or beside inline media.
         InvalidRequest: with every finding, each naming its field.
     """
-    tree = read_json(body, limits)
+    return chat_of(read_json(body, limits), len(body), limits)
+
+
+def chat_of(tree: Any, body_bytes: int, limits: Limits) -> ChatRequest:
+    """Check a request that is parsed already; `body_bytes` is how long it was. Raises as `read_chat` does."""
     if not isinstance(tree, dict):
         refuse("The request body should be a JSON object.", "model_type", "invalid_type")
     asked = {name: value for name, value in tree.items() if value is not None}
@@ -80,9 +83,22 @@ def read_chat(body: bytes, limits: Limits) -> ChatRequest:
         broken.insert(0, FieldFault(("body", "model"), form, "model_name", "invalid_value"))
     if broken or name is None:
         raise InvalidRequest(tuple(broken[:20]))
-    if len(body) > limits.text_bytes and len(body) - _media_bytes(chat.messages) > limits.text_bytes:
+    if body_bytes > limits.text_bytes and body_bytes - _media_bytes(chat.messages) > limits.text_bytes:
         raise BodyTooLarge(f"Beside inline media, the request body is larger than {limits.text_bytes} bytes.")
     return _request(chat, name, asked)
+
+
+def read_metadata(body: bytes, limits: Limits) -> Mapping[str, str]:
+    """Read the body that gives a stored completion other metadata.
+
+    Raises:
+        BodyTooLarge, InvalidRequest: as for a chat request.
+    """
+    tree = read_json(body, limits)
+    try:
+        return schema.MetadataBody.model_validate(tree).metadata or {}
+    except ValidationError as error:
+        raise InvalidRequest(faults(error.errors(include_url=False), tree)) from None
 
 
 def _request(chat: schema.ChatBody, name: ModelName, sent: dict[str, Any]) -> ChatRequest:
@@ -105,6 +121,7 @@ def _request(chat: schema.ChatBody, name: ModelName, sent: dict[str, Any]) -> Ch
         user=chat.user,
         safety_identifier=chat.safety_identifier,
         prompt_cache_key=chat.prompt_cache_key,
+        store=bool(chat.store),
         metadata=MappingProxyType(chat.metadata or {}),
         ignored=tuple(sorted(map(_printable, sent.keys() - schema.FIELDS))[:MOST_IGNORED]),
     )

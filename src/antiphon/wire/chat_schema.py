@@ -171,6 +171,17 @@ class FunctionName(Strict):
 Stop = Annotated[str, Field(min_length=1)]
 
 
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+class MetadataBody(Strict):
+    """The body that gives a stored completion other metadata."""
+
+    metadata: Metadata | None
+
+
 class ChatBody(Lenient):
     """The body of POST /v1/chat/completions. Unknown fields are collected by the reader, not here."""
 
@@ -209,12 +220,7 @@ class ChatBody(Lenient):
     seed: Annotated[Integer, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     max_tokens: Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
-    metadata: (
-        Annotated[
-            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-        ]
-        | None
-    ) = None
+    metadata: Metadata | None = None
     store: bool | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     safety_identifier: Annotated[str, Field(max_length=64)] | None = None

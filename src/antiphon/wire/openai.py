@@ -159,6 +159,10 @@ class ChunkWriter:
             case Finished():
                 return b""
 
+    def begun(self, choice: int, index: int, kind: ToolKind) -> None:
+        """Note a call whose first piece was sent by another writer."""
+        self._kinds[choice, index] = kind
+
     def _call_delta(self, event: CallDelta) -> dict[str, Any]:
         """A call's first piece names it; what follows has its index and more text, and no other key."""
         if event.begins:
