@@ -59,8 +59,8 @@ $(VENV)/.installed-clients: tests/clients/openai-1.lock tests/clients/frameworks
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 lock: $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet uv
-	$(LOCK) pyproject.toml --extra llamacpp --group build -o requirements.lock
-	$(LOCK) pyproject.toml --extra llamacpp --group build --group dev -o requirements-dev.lock
+	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --group build -o requirements.lock
+	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --group build --group dev -o requirements-dev.lock
 	printf 'instructor\npydantic-ai-slim[openai]\nlangchain-openai\n' | $(LOCK) - -o tests/clients/frameworks.lock
 
 clean:

@@ -13,7 +13,7 @@ from antiphon.store.keys import ADMIN, open_keys
 
 def run(path, use, bootstrap=None):
     async def inside():
-        async with open_keys(path, bootstrap) as (database, keys):
+        async with open_keys(f"sqlite:///{path}", path.parent, bootstrap) as (database, keys):
             return await use(keys, database)
 
     return anyio.run(inside)
@@ -64,7 +64,7 @@ def test_a_known_key_works_while_the_database_does_not_answer_and_an_unknown_one
     async def use(keys, database):
         known, unseen = await keys.create("team", "a"), await keys.create("team", "b")
         assert await keys.account_of(known.encode()) == "team"
-        await database.dispose()
+        await database.close()
         path.rename(path.with_name("gone"))
         with sqlite3.connect(path) as empty:
             empty.execute("CREATE TABLE other (at INTEGER)")

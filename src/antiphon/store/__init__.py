@@ -1,1 +1,1 @@
-"""What outlives the process: keys and versions, in SQLite."""
+"""What outlives the process: keys, versions and predictions, in SQLite or PostgreSQL."""

@@ -1,104 +1,184 @@
-"""The database: its tables, its file, and the schema's version.
+"""One database, SQLite or PostgreSQL, read and written by plain functions over a connection.
 
-SQLite in WAL mode, in a directory and a file that only their owner can read.
+What a function does with its connection is the same for both. How it gets one is not: SQLite blocks, so its functions
+run in threads, one of them for everything that writes (there can be only one writer, and one that waits its turn here
+needs no lock there); PostgreSQL's run on the event loop.
 """
 
+import contextlib
 import os
-import secrets
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, event, text
-from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+import anyio
+from anyio import CapacityLimiter
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-SCHEMA = 1
-"""The schema this program writes; kept in the file as `user_version`."""
-BUSY_MS = 5_000
-PEPPER_BYTES = 32
+from antiphon.domain.errors import StorageUnavailable
+from antiphon.store.unfit import StoreUnfit
 
-metadata = MetaData()
+BUSY_MS = 1_000
+"""How long one try waits for another process to finish writing."""
+ANSWER_S = 4.0
+"""How long PostgreSQL may take for anything."""
+READERS = 4
+"""How many threads read SQLite at once."""
 
-keys = Table(
-    "keys",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("account", String(64), nullable=False),
-    Column("name", String(200), nullable=False),
-    Column("digest", LargeBinary(32), nullable=False, unique=True),
-    Column("created", Integer, nullable=False),
-    Column("revoked", Integer),
-)
-
-versions = Table(
-    "versions",
-    metadata,
-    Column("model", String(200), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("digest", String(64), nullable=False),
-    Column("created", Integer, nullable=False),
-)
+T = TypeVar("T")
 
 
-class StoreUnfit(Exception):
-    """The database cannot be used; the message says why, in one line."""
+class Database(Protocol):
+    """What the store's rooms ask of a database."""
+
+    place: str
+    """How messages name it: never with a password."""
+
+    async def read(self, use: Callable[[Connection], T]) -> T:
+        """Give what `use` finds.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+
+    async def write(self, use: Callable[[Connection], T]) -> T:
+        """Run `use` in a transaction of its own, committed when it returns, and give what it gives.
+
+        Raises:
+            StorageUnavailable: the database does not answer; nothing of it is kept.
+        """
 
 
-async def open_database(path: Path) -> AsyncEngine:
-    """Open the database, making it or bringing its schema up to date.
+@asynccontextmanager
+async def open_database(url: str, home: Path) -> AsyncGenerator[Database]:
+    """Open a database for the body, with its newest schema.
+
+    Args:
+        url: `sqlite:///PATH` (a relative path lies in `home`) or `postgresql://…`.
+        home: the data directory.
 
     Raises:
         StoreUnfit: it is no database of ours, is newer than this program, or cannot be written.
     """
+    from antiphon.store.migrate import migrate  # noqa: PLC0415 - it takes a third of a second to load
+
+    if url.startswith("sqlite:"):
+        database: _Sqlite | _Postgres = _Sqlite(_made(sqlite_path(url, home)))
+    elif find_spec("asyncpg"):
+        database = _Postgres(make_url(url))
+    else:
+        raise StoreUnfit("PostgreSQL needs more packages: pip install 'antiphon[postgres]'")
+    try:
+        try:
+            await database.write(partial(migrate, place=database.place))
+        except StorageUnavailable as error:
+            raise StoreUnfit(f"{database.place} cannot be used: {_first_line(error.__cause__)}") from None
+        yield database
+    finally:
+        await database.close()
+
+
+def sqlite_path(url: str, home: Path) -> Path:
+    """Give the file a `sqlite:///` address means; a relative one lies in the data directory."""
+    return home / url.removeprefix("sqlite:///")
+
+
+def _made(path: Path) -> Path:
+    """The database's file, made if it was not there."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Made with its mode, not given it later: there is no moment in which others could open it.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise StoreUnfit(f"{path} cannot be opened: {error.strerror}") from None
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
-    event.listen(engine.sync_engine, "connect", _prepare)
-    try:
-        async with engine.begin() as connection:
-            await _migrate(connection, path)
-    except (DatabaseError, OperationalError) as error:
-        await engine.dispose()
-        raise StoreUnfit(f"{path} cannot be used: {str(error.orig).splitlines()[0]}") from None
-    except StoreUnfit:
-        await engine.dispose()
-        raise
+    return path
+
+
+def _first_line(error: BaseException | None) -> str:
+    told = getattr(error, "orig", None) or error
+    return (str(told).splitlines() or [type(told).__name__])[0]
+
+
+class _Sqlite:
+    def __init__(self, path: Path) -> None:
+        self.place = str(path)
+        # NORMAL: what was committed survives the death of this process; a power cut may take the last moments.
+        self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE", "journal_mode=WAL", "synchronous=NORMAL")
+        self._reader = _sqlite_engine(path, "BEGIN", "query_only=ON")
+        self._one, self._some = CapacityLimiter(1), CapacityLimiter(READERS)
+
+    async def read(self, use: Callable[[Connection], T]) -> T:
+        return await anyio.to_thread.run_sync(_used, self._reader, use, limiter=self._some)
+
+    async def write(self, use: Callable[[Connection], T]) -> T:
+        return await anyio.to_thread.run_sync(_used, self._writer, use, limiter=self._one)
+
+    async def close(self) -> None:
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def _sqlite_engine(path: Path, begin: str, *pragmas: str) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", pool_size=READERS, max_overflow=0)
+
+    def connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # The driver begins nothing by itself.
+        for pragma in (f"busy_timeout={BUSY_MS}", *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
+
+    event.listen(engine, "connect", connect)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
-def _prepare(connection: object, _: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]  # a DB-API connection, which has no type of its own
-    for pragma in ("journal_mode=WAL", f"busy_timeout={BUSY_MS}", "synchronous=FULL"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _used(engine: Engine, use: Callable[[Connection], T]) -> T:
+    with _told(), engine.begin() as connection:
+        return use(connection)
 
 
-async def _migrate(connection: AsyncConnection, path: Path) -> None:
-    found = (await connection.execute(text("PRAGMA user_version"))).scalar_one()
-    if found > SCHEMA:
-        raise StoreUnfit(f"{path} was written by a newer version of Antiphon (schema {found}, this one knows {SCHEMA})")
-    if found == 0:
-        await connection.run_sync(metadata.create_all)
-        await connection.execute(text(f"PRAGMA user_version={SCHEMA}"))
+class _Postgres:
+    def __init__(self, url: URL) -> None:
+        self.place = url.set(password=None, query={}).render_as_string()
+        self._engine: AsyncEngine = create_async_engine(
+            url.set(drivername="postgresql+asyncpg"),
+            pool_size=8,
+            max_overflow=0,
+            pool_timeout=ANSWER_S,
+            pool_pre_ping=True,
+            connect_args={"timeout": ANSWER_S, "command_timeout": ANSWER_S},
+        )
+
+    async def read(self, use: Callable[[Connection], T]) -> T:
+        return await self.write(use)
+
+    async def write(self, use: Callable[[Connection], T]) -> T:
+        with _told(), anyio.fail_after(ANSWER_S + 1):
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(use)
+
+    async def close(self) -> None:
+        with contextlib.suppress(TimeoutError), anyio.fail_after(ANSWER_S):
+            await self._engine.dispose()
 
 
-def read_pepper(path: Path) -> bytes:
-    """Give the secret that keys are hashed with, made once and kept beside the database.
-
-    Raises:
-        StoreUnfit: the file is there and is not one of ours.
-    """
+@contextlib.contextmanager
+def _told() -> Generator[None]:
+    """Make one error of every way in which a database fails to answer."""
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        pepper = path.read_bytes()
-    else:
-        pepper = secrets.token_bytes(PEPPER_BYTES)
-        with os.fdopen(handle, "wb") as file:
-            file.write(pepper)
-    if len(pepper) != PEPPER_BYTES:
-        raise StoreUnfit(f"{path} should hold {PEPPER_BYTES} bytes: without it no key can be checked")
-    return pepper
+        yield
+    except (IntegrityError, ProgrammingError):
+        raise
+    except (DBAPIError, PoolTimeout, OSError) as error:
+        # OSError includes TimeoutError.
+        raise StorageUnavailable("The store does not answer. Try again later.") from error
+
+
+def is_busy(error: StorageUnavailable) -> bool:
+    """Whether another process held the database: `database is locked` is how SQLite says that its patience is over."""
+    return "locked" in str(getattr(error.__cause__, "orig", ""))

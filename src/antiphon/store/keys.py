@@ -6,20 +6,22 @@ is compared is always two digests of equal length, in constant time, so no byte 
 
 import hashlib
 import hmac
+import os
 import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, insert, select, text, update
 
 from antiphon.core.ports import Key
 from antiphon.domain.errors import StorageUnavailable
-from antiphon.store.database import keys, open_database, read_pepper
+from antiphon.store.database import Database, open_database, sqlite_path
+from antiphon.store.tables import facts, keys
+from antiphon.store.unfit import StoreUnfit
 
 PREFIX = "sk-antiphon-"
 ADMIN = "admin"
@@ -29,20 +31,55 @@ FRESH_S = 2.0
 STALE_S = 60.0
 """How long a known key is still believed while the store does not answer."""
 REMEMBERED = 10_000
+PEPPER_BYTES = 32
+
+_AGREE = text("INSERT INTO facts (name, value) VALUES ('pepper', :value) ON CONFLICT (name) DO NOTHING")
 
 
 @asynccontextmanager
-async def open_keys(path: Path, bootstrap: str | None = None) -> "AsyncGenerator[tuple[AsyncEngine, SqlKeys]]":
-    """Open the database at `path` for the body; give it, and its keys.
+async def open_keys(url: str, home: Path, bootstrap: str | None = None) -> "AsyncGenerator[tuple[Database, SqlKeys]]":
+    """Open the database at `url` for the body; give it, and its keys.
 
     Raises:
         StoreUnfit: it cannot be used.
     """
-    database = await open_database(path)
+    async with open_database(url, home) as database:
+        is_file = url.startswith("sqlite:")
+        pepper = read_pepper(sqlite_path(url, home).with_suffix(".pepper") if is_file else home / "antiphon.pepper")
+        if not is_file:
+            await database.write(partial(_agree, pepper))
+        yield database, SqlKeys(database, pepper, bootstrap)
+
+
+def read_pepper(path: Path) -> bytes:
+    """Give the secret that keys are hashed with, made once and kept apart from the database.
+
+    Raises:
+        StoreUnfit: the file is there and is not one of ours.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        yield database, SqlKeys(database, read_pepper(path.with_suffix(".pepper")), bootstrap)
-    finally:
-        await database.dispose()
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        pepper = path.read_bytes()
+    else:
+        pepper = secrets.token_bytes(PEPPER_BYTES)
+        with os.fdopen(handle, "wb") as file:
+            file.write(pepper)
+    if len(pepper) != PEPPER_BYTES:
+        raise StoreUnfit(f"{path} should hold {PEPPER_BYTES} bytes: without it no key can be checked")
+    return pepper
+
+
+def _agree(pepper: bytes, connection: Connection) -> None:
+    """See that every server of a shared database hashes alike: a key made by one would be unknown to another."""
+    mine = hashlib.sha256(pepper).hexdigest()
+    connection.execute(_AGREE, {"value": mine})
+    if connection.execute(select(facts.c.value).where(facts.c.name == "pepper")).scalar_one() != mine:
+        raise StoreUnfit(
+            "the keys of this database were made with another antiphon.pepper: "
+            "copy that file from the home directory of the server that made them"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +91,8 @@ class _Verdict:
 class SqlKeys:
     """The keys of one database."""
 
-    def __init__(self, engine: AsyncEngine, pepper: bytes, bootstrap: str | None = None) -> None:
-        self._engine, self._pepper = engine, pepper
+    def __init__(self, database: Database, pepper: bytes, bootstrap: str | None = None) -> None:
+        self._database, self._pepper = database, pepper
         self._bootstrap = self._digest(bootstrap.encode()) if bootstrap else None
         self._verdicts: dict[bytes, _Verdict] = {}
 
@@ -69,7 +106,7 @@ class SqlKeys:
             return known.account
         try:
             account = await self._look_up(digest)
-        except (SQLAlchemyError, OSError) as error:
+        except StorageUnavailable as error:
             if known and known.account and now - known.at < STALE_S:
                 return known.account
             raise StorageUnavailable("Keys cannot be checked now. Try again later.") from error
@@ -83,26 +120,24 @@ class SqlKeys:
         secret = PREFIX + secrets.token_urlsafe(32)
         digest = self._digest(secret.encode())
         row = {"id": f"key_{secrets.token_hex(6)}", "account": account, "name": name, "digest": digest}
-        async with self._engine.begin() as connection:
-            await connection.execute(insert(keys).values(**row, created=int(time.time())))
+        made = insert(keys).values(**row, created=int(time.time()))
+        await self._database.write(lambda connection: connection.execute(made))
         return secret
 
     async def list(self) -> "list[Key]":
         """Give every key there ever was, oldest first."""
         columns = (keys.c.id, keys.c.account, keys.c.name, keys.c.created, keys.c.revoked)
-        async with self._engine.connect() as connection:
-            rows = await connection.execute(select(*columns).order_by(keys.c.created, keys.c.id))
-            return [Key(*row) for row in rows]
+        every = select(*columns).order_by(keys.c.created, keys.c.id)
+        return await self._database.read(lambda connection: [Key(*row) for row in connection.execute(every)])
 
     async def revoke(self, key_id: str) -> bool:
         """End a key; False when there is none of that id that still works."""
         ended = update(keys).where(keys.c.id == key_id, keys.c.revoked.is_(None)).values(revoked=int(time.time()))
-        async with self._engine.begin() as connection:
-            return (await connection.execute(ended)).rowcount == 1
+        return await self._database.write(lambda connection: connection.execute(ended).rowcount == 1)
 
     async def _look_up(self, digest: bytes) -> str | None:
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(select(keys).where(keys.c.digest == digest))).first()
+        found = select(keys).where(keys.c.digest == digest)
+        row = await self._database.read(lambda connection: connection.execute(found).first())
         if row is None or row.revoked is not None or not hmac.compare_digest(row.digest, digest):
             return None
         account: str = row.account

@@ -1,0 +1,93 @@
+"""Many changes to predictions in one transaction, each applied by compare-and-set."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, insert, select, text, update
+
+from antiphon.core.running import Running
+from antiphon.domain.prediction import Prediction
+from antiphon.store.rows import moved_row, whole_row
+from antiphon.store.tables import RUNNING, labels, predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A prediction that begins, or one that has moved."""
+
+    running: Running
+    state: Prediction
+    is_new: bool
+
+
+_MOVED = ("status", "updated_us", "reason", "queue_us", "setup_us", "execution_us", "failure_code", "failure_message")
+_ENDED = (*_MOVED, "usage", "is_stored", "output")
+# One process runs a prediction and moves it in order, so the one thing that may have come between is an end.
+_MOVE = (
+    update(predictions)
+    .where(predictions.c.id == bindparam("key"), text(RUNNING))
+    .values({name: bindparam(name) for name in _ENDED})
+)
+_COUNT = text(
+    "INSERT INTO runs (model, predictions) VALUES (:model, :count) "
+    "ON CONFLICT (model) DO UPDATE SET predictions = runs.predictions + excluded.predictions"
+)
+
+
+def apply(changes: Sequence[Change], instance: str, most_bytes: int, connection: Connection) -> frozenset[UUID]:
+    """Write changes down; give those predictions that had ended already, which stay as they were.
+
+    Args:
+        changes: at most one of each prediction.
+        instance: the process that runs them.
+        most_bytes: the largest request or answer that is kept, compressed.
+        connection: in a transaction.
+    """
+    begun = [whole_row(one.running, one.state, instance, most_bytes) for one in changes if one.is_new]
+    if begun:
+        connection.execute(insert(predictions), begun)
+        models = Counter(row["model"] for row in begun)
+        connection.execute(_COUNT, [{"model": model, "count": models[model]} for model in sorted(models)])
+    moves = [change for change in changes if not change.is_new]
+    lost = _move(connection, moves, most_bytes) if moves else frozenset()
+    pairs = [
+        pair
+        for one in changes
+        if one.running.call.work.request.store and one.state.id not in lost
+        for pair in label_rows(one.state, one.running.call.work.request.metadata)
+    ]
+    if pairs:
+        connection.execute(insert(labels), pairs)
+    return lost
+
+
+def _move(connection: Connection, moves: Sequence[Change], most_bytes: int) -> frozenset[UUID]:
+    rows = [moved_row(move.running, move.state, most_bytes) | {"key": move.state.id.hex} for move in moves]
+    result = connection.execute(_MOVE, rows)
+    if result.rowcount == len(rows):
+        return frozenset()
+    # Some had ended, or the driver does not count (asyncpg): see which.
+    wanted = {row["key"]: row["status"] for row in rows}
+    found = connection.execute(select(predictions.c.id, predictions.c.status).where(predictions.c.id.in_(wanted)))
+    statuses = {row.id: row.status for row in found}
+    return frozenset(UUID(key) for key, status in wanted.items() if statuses.get(key) != status)
+
+
+def label_rows(state: Prediction, metadata: Any) -> list[dict[str, Any]]:
+    """Give the rows by which a stored completion's metadata is found; none before it has succeeded."""
+    if state.status != "succeeded":
+        return []
+    return [
+        {"account": state.account, "pair": pair(*item), "created_us": state.created_us, "prediction": state.id.hex}
+        for item in metadata.items()
+    ]
+
+
+def pair(key: str, value: str) -> bytes:
+    """Give what stands for a pair of metadata."""
+    # With the key's length: no other pair, however cut, reads the same.
+    return hashlib.sha256(f"{len(key)} {key}{value}".encode()).digest()

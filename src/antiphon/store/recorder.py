@@ -1,0 +1,281 @@
+"""Predictions into the database while they run, many in one transaction, and never on a request's own time.
+
+What is told goes into a queue, one place for each prediction: moves that follow one another before they are written
+become one. What waits is written in one transaction, as soon as every running prediction waits for it or a few
+milliseconds have passed. So a busy server writes large batches, an idle one writes at once, and a prediction that takes
+a millisecond costs one insert.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import UUID
+
+import anyio
+import structlog
+
+from antiphon.core.running import Running
+from antiphon.domain.errors import StorageUnavailable
+from antiphon.domain.prediction import Prediction, Status
+from antiphon.domain.record import Record
+from antiphon.store.batch import Change, apply
+from antiphon.store.database import Database, is_busy
+from antiphon.store.records import log_ended
+from antiphon.store.rows import record_of, whole_row
+
+GATHER_S = 0.005
+"""How long a transaction waits for predictions that may have something to write soon."""
+MOST_AT_ONCE = 500
+"""How many predictions one transaction takes."""
+PATIENCE_S = 4.0
+"""How long a new prediction waits for a store that is busy."""
+AGAIN_S = 0.5
+"""How long until what could not be written is tried again."""
+PAUSE_S = 0.01
+"""How long after a try that failed nothing is tried at all."""
+MOST_LATE = 10_000
+"""How many ended predictions wait for a store that does not answer."""
+LEAVING_S = 5.0
+"""How long leaving waits for what is not written yet."""
+
+_log = structlog.get_logger()
+
+
+class _Hold:
+    """Knows whether anything still runs that does not wait for the store."""
+
+    def __init__(self) -> None:
+        self.running, self.held = 0, 0
+        """How many predictions have not ended in the store, and how many of them wait for it."""
+        self.all_held = anyio.Event()
+
+    def look(self) -> None:
+        """Say so when all of them wait."""
+        if self.held >= self.running:
+            self.all_held.set()
+
+    async def wait(self, most_s: float) -> None:
+        """Wait until all of them wait, but not for long."""
+        if self.held < self.running:
+            self.all_held = anyio.Event()
+            with anyio.move_on_after(most_s):
+                await self.all_held.wait()
+
+
+class _Ticket:
+    """Tells when something is written."""
+
+    __slots__ = ("_error", "_event", "_hold", "_is_done")
+
+    def __init__(self, hold: "_Hold") -> None:
+        self._hold = hold
+        self._event: anyio.Event | None = None
+        self._error: StorageUnavailable | None = None
+        self._is_done = False
+
+    def settle(self, error: StorageUnavailable | None = None) -> None:
+        self._is_done, self._error = True, error
+        if self._event:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """See core.ports.Writing."""
+        if not self._is_done:
+            self._event = self._event or anyio.Event()
+            self._hold.held += 1
+            self._hold.look()
+            try:
+                await self._event.wait()
+            finally:
+                self._hold.held -= 1
+        if self._error:
+            raise self._error
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is to be written of one prediction."""
+
+    running: Running
+    state: Prediction
+    is_new: bool
+    since: float
+    tickets: list[_Ticket]
+    states: list[Prediction] = field(default_factory=list)
+    """Every state it passed through, where somebody is to be told of each."""
+    is_settled: bool = False
+
+    def settle(self, error: StorageUnavailable | None = None) -> None:
+        self.is_settled = True
+        for ticket in self.tickets:
+            ticket.settle(error)
+
+    def follows(self, earlier: "_Draft") -> None:
+        """Stand for an earlier one as well, which was not written."""
+        self.tickets = earlier.tickets + self.tickets
+        self.states = earlier.states + self.states
+        self.is_new, self.since = earlier.is_new, earlier.since
+
+
+class Recorder:
+    """The records of one server process; see core.records.Records."""
+
+    def __init__(self, database: Database, instance: str, most_bytes: int, notify: Callable[[Record], None]) -> None:
+        """Take a database.
+
+        Args:
+            database: where to.
+            instance: the name of this process.
+            most_bytes: the largest request or answer that is kept, compressed.
+            notify: is given a prediction that has a webhook, after each move is written.
+        """
+        self._database, self._instance, self._most_bytes, self._notify = database, instance, most_bytes, notify
+        self._hold = _Hold()
+        self._queue: dict[UUID, _Draft] = {}
+        self._late: dict[UUID, _Draft] = {}
+        self._refused: set[UUID] = set()
+        """Running predictions of which nothing will be written."""
+        self._wake = anyio.Event()
+        self._idle = anyio.Event()
+
+    def write(self, running: Running) -> _Ticket:
+        """Note a prediction as it now stands; see core.records.Records."""
+        state = running.prediction
+        if state.status.is_terminal:
+            log_ended(running)
+        if state.id in self._refused:
+            return self._hopeless(state)
+        draft = self._queue.get(state.id)
+        if draft is None:
+            draft = _Draft(running, state, state.status is Status.PENDING, time.monotonic(), [_Ticket(self._hold)])
+            self._hold.running += draft.is_new
+            self._queue[state.id] = draft
+        draft.state = state
+        if running.call.webhook:
+            draft.states.append(state)
+        self._wake.set()
+        return draft.tickets[0]
+
+    def _hopeless(self, state: Prediction) -> _Ticket:
+        if state.status.is_terminal:
+            self._refused.discard(state.id)
+        ticket = _Ticket(self._hold)
+        ticket.settle(_unavailable())
+        return ticket
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Write for the body, and what is left after it."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._write_on)
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(LEAVING_S):
+                    while self._queue or self._late:
+                        self._idle = anyio.Event()
+                        self._wake.set()
+                        await self._idle.wait()
+                if left := len(self._queue) + len(self._late):
+                    _log.error("predictions were not written", count=left)
+                group.cancel_scope.cancel()
+
+    async def _write_on(self) -> None:
+        while True:
+            with anyio.move_on_after(AGAIN_S if self._late else None):
+                await self._wake.wait()
+            if len(self._queue) < MOST_AT_ONCE:
+                await self._hold.wait(GATHER_S)
+            self._wake = anyio.Event()
+            drafts = self._take()
+            if drafts:
+                await self._write(drafts)
+            if self._queue:
+                self._wake.set()
+            self._idle.set()
+
+    def _take(self) -> list[_Draft]:
+        taken = list(self._late.values())[:MOST_AT_ONCE]
+        taken += list(self._queue.values())[: MOST_AT_ONCE - len(taken)]
+        for draft in taken:
+            (self._late if draft.state.id in self._late else self._queue).pop(draft.state.id)
+        return taken
+
+    async def _write(self, drafts: list[_Draft]) -> None:
+        changes = [Change(draft.running, draft.state, draft.is_new) for draft in drafts]
+        try:
+            lost = await self._database.write(partial(apply, changes, self._instance, self._most_bytes))
+        except StorageUnavailable as error:
+            if is_busy(error):
+                self._put_back(drafts)
+            else:
+                _log.warning("predictions cannot be written", count=len(drafts), error=type(error.__cause__).__name__)
+                self._give_up([*drafts, *self._queue.values()])
+            await anyio.sleep(PAUSE_S)
+        except Exception:  # noqa: BLE001 - whatever it is, it must not end the writing
+            await self._write_apart(drafts)
+        else:
+            for draft in drafts:
+                self._settle(draft)
+                self._tell(draft, is_lost=draft.state.id in lost)
+
+    async def _write_apart(self, drafts: list[_Draft]) -> None:
+        """One of them is at fault: the others are written without it."""
+        if len(drafts) > 1:
+            for draft in drafts:
+                await self._write([draft])
+            return
+        _log.error("a prediction cannot be written", id=str(drafts[0].state.id), exc_info=True)
+        self._refuse(drafts[0])
+
+    def _settle(self, draft: _Draft) -> None:
+        # An ended one counts once: it may have waited among the late ones since.
+        self._hold.running -= draft.state.status.is_terminal and not draft.is_settled
+        draft.settle()
+
+    def _tell(self, draft: _Draft, *, is_lost: bool) -> None:
+        if is_lost:
+            _log.warning("a prediction was ended by another process", id=str(draft.state.id))
+            return
+        for state in draft.states:
+            self._notify(record_of(whole_row(draft.running, state, self._instance, self._most_bytes)))
+
+    def _put_back(self, drafts: list[_Draft]) -> None:
+        """The store is busy: try again together with what came meanwhile, but not for ever."""
+        now = time.monotonic()
+        for draft in drafts:
+            if now - draft.since >= PATIENCE_S:
+                self._give_up([draft])
+                continue
+            newer = self._queue.pop(draft.state.id, None)
+            if newer:
+                newer.follows(draft)
+            self._queue[draft.state.id] = newer or draft
+
+    def _give_up(self, drafts: Iterable[_Draft]) -> None:
+        """The store does not answer: what is new is refused, and what was begun there is kept until it answers."""
+        for draft in list(drafts):
+            self._queue.pop(draft.state.id, None)
+            if draft.is_new:
+                self._refuse(draft)
+            elif draft.state.status.is_terminal and len(self._late) < MOST_LATE:
+                self._late[draft.state.id] = draft
+                self._settle(draft)
+            else:
+                self._settle(draft)
+
+    def _refuse(self, draft: _Draft) -> None:
+        later = self._queue.pop(draft.state.id, None)
+        state = later.state if later else draft.state
+        if not state.status.is_terminal:
+            self._refused.add(state.id)
+        for each in filter(None, (draft, later)):
+            each.settle(_unavailable())
+        self._hold.running -= 1
+        draft.running.fail(_unavailable())
+
+
+def _unavailable() -> StorageUnavailable:
+    return StorageUnavailable("The prediction cannot be recorded now. Try again later.")

@@ -1,0 +1,119 @@
+"""A prediction to a row, and a row to a record."""
+
+import zlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from antiphon.core.running import Running
+from antiphon.domain.events import Completion, Usage
+from antiphon.domain.prediction import CancelReason, Prediction, Status
+from antiphon.domain.record import Failure, Record, Timings, Webhook
+from antiphon.wire.openai import ReplyHead, completion_body
+
+PLAIN_BYTES = 4_096
+"""A longer body is compressed; JSON of chats becomes a third to a fifth of its size."""
+FAST = 1
+"""The zlib level: above it, much more time for little less space."""
+
+
+def whole_row(running: Running, state: Prediction, instance: str, most_bytes: int) -> dict[str, Any]:
+    """Give every column of a prediction that stands in `state`.
+
+    Args:
+        running: the prediction.
+        state: how it stands; `running` may be further already.
+        instance: the process that runs it.
+        most_bytes: a request or an answer of more, compressed, is not kept.
+    """
+    call, hook = running.call, running.call.webhook
+    request = call.work.request
+    return {
+        "id": state.id.hex,
+        "account": state.account,
+        "created_us": state.created_us,
+        "model": state.model,
+        "version": state.version,
+        "engine": call.resolved.version.engine,
+        "instance": instance,
+        "cancel_us": None,
+        "receipt": ", ".join(state.receipt) or None,
+        "is_streamed": call.is_streamed,
+        "metadata": orjson.dumps(dict(request.metadata)).decode() if request.metadata else None,
+        "webhook_url": hook and hook.url,
+        "webhook_secret": hook and hook.secret,
+        "request": packed(call.body, most_bytes),
+        **moved_row(running, state, most_bytes),
+    }
+
+
+def moved_row(running: Running, state: Prediction, most_bytes: int) -> dict[str, Any]:
+    """Give the columns that a move changes."""
+    is_over, timings = state.status.is_terminal, running.timings
+    failure = running.error if is_over else None
+    answer = running.fold.completion if is_over else None
+    has_answer = is_over and (state.status is Status.SUCCEEDED or any(c.tokens for c in running.fold.choices))
+    return {
+        "status": state.status.value,
+        "updated_us": state.created_us + int(1e6 * (running.begun[state.status] - running.begun[Status.PENDING])),
+        "reason": state.reason and state.reason.value,
+        "queue_us": _us(timings.queue_s),
+        "setup_us": _us(timings.setup_s),
+        "execution_us": _us(timings.execution_s),
+        "failure_code": failure and failure.said_code,
+        "failure_message": failure and failure.message.replace("\0", "\ufffd"),
+        "usage": orjson.dumps(answer.usage).decode() if answer else None,
+        "is_stored": running.call.work.request.store and state.status is Status.SUCCEEDED,
+        "output": packed(_answer(running, answer), most_bytes) if answer and has_answer else None,
+    }
+
+
+def _answer(running: Running, answer: Completion) -> bytes:
+    request, resolved = running.call.work.request, running.call.resolved
+    head = ReplyHead(running.completion_id, running.created, request.model_text, resolved.fingerprint)
+    return completion_body(head, answer, logprobs=request.sampling.logprobs, is_legacy=request.tools.is_legacy)
+
+
+def _us(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1e6)
+
+
+def packed(body: bytes, most_bytes: int) -> bytes | None:
+    """Give a JSON body as it is kept: as it is, compressed when it is long, and not at all when it is too long."""
+    kept = zlib.compress(body, FAST) if len(body) > PLAIN_BYTES else body
+    return kept if len(kept) <= most_bytes else None
+
+
+def unpacked(kept: bytes | None) -> bytes | None:
+    """Give a kept body as it was: JSON of an object begins with a brace, what zlib writes does not."""
+    return kept if kept is None or kept.startswith(b"{") else zlib.decompress(kept)
+
+
+def record_of(row: Mapping[Any, Any]) -> Record:
+    """Read a row; one without `request` and `output` gives a record without them."""
+    return Record(
+        id=UUID(row["id"]),
+        account=row["account"],
+        model=row["model"],
+        version=row["version"],
+        engine=row["engine"],
+        status=Status(row["status"]),
+        created_us=row["created_us"],
+        updated_us=row["updated_us"],
+        reason=CancelReason(row["reason"]) if row["reason"] else None,
+        request=unpacked(row.get("request")),
+        output=unpacked(row.get("output")),
+        usage=Usage(**orjson.loads(row["usage"])) if row["usage"] else Usage(),
+        failure=Failure(row["failure_code"], row["failure_message"]) if row["failure_code"] else None,
+        timings=Timings(
+            *(None if row[name] is None else row[name] / 1e6 for name in ("queue_us", "setup_us", "execution_us"))
+        ),
+        receipt=tuple(row["receipt"].split(", ")) if row["receipt"] else (),
+        is_streamed=row["is_streamed"],
+        is_stored=row["is_stored"],
+        metadata=MappingProxyType(orjson.loads(row["metadata"]) if row["metadata"] else {}),
+        webhook=Webhook(row["webhook_url"], row["webhook_secret"]) if row["webhook_url"] else None,
+    )
