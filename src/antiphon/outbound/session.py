@@ -56,7 +56,6 @@ class Session:
         try:
             await _hear_out(response)
         finally:
-            # Not released: that would wait until a receiver that has answered already has read everything.
             response.close()
         return response.status
 
