@@ -17,6 +17,7 @@ SERVER_OWN = {
     "prompt_cache_key": "accepted: prefixes are cached per account without it",
     "safety_identifier": "kept with the prediction",
     "service_tier": "accepted; every answer is of the tier `default`",
+    "store": "honoured",
     "stream": "honoured",
     "stream_options": "honoured",
     "user": "kept with the prediction",

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -16,20 +17,32 @@ from antiphon.api.app import create_app
 from antiphon.api.server import PortTaken, bind, serve
 from antiphon.api.services import Services
 from antiphon.core.admission import Admission
+from antiphon.core.background import Background
 from antiphon.core.ports import Engine
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Offer, Registry
 from antiphon.domain.errors import EngineFailed
 from antiphon.domain.models import Model, Version
+from antiphon.domain.prediction import CancelReason
+from antiphon.domain.record import Record
 from antiphon.engines.catalogue import ENGINES, Definition
 from antiphon.engines.download import shown_progress
 from antiphon.engines.weights import Source, WeightsError, digest, obtain
+from antiphon.outbound.addresses import check_url
+from antiphon.outbound.webhooks import open_webhooks
 from antiphon.settings import Settings, VersionSettings
-from antiphon.store.database import StoreUnfit
+from antiphon.store.archive import SqlArchive
+from antiphon.store.completions import SqlCompletions
+from antiphon.store.database import Database
+from antiphon.store.idempotency import SqlIdempotency
+from antiphon.store.keeping import Keeper, Retention
 from antiphon.store.keys import ADMIN, SqlKeys, open_keys
+from antiphon.store.recorder import Recorder
 from antiphon.store.records import LoggedRecords
+from antiphon.store.unfit import StoreUnfit
 from antiphon.store.versions import hold_to_definitions
 from antiphon.wire.json_in import Limits
+from antiphon.wire.wriftai import prediction_body
 
 __all__ = ("EngineFailed", "PortTaken", "StoreUnfit", "WeightsError", "pull", "run")
 
@@ -64,7 +77,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     listener = bind(settings.server.host, settings.server.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
-        database, keys = await stack.enter_async_context(open_keys(settings.store_path, settings.api_key))
+        database, keys = await stack.enter_async_context(open_keys(settings.store.url, settings.home, settings.api_key))
         key = await _first_key(settings, keys)
         digests = {
             (name, version.number): _definition_digest(version)
@@ -76,16 +89,57 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         for offer in registry.offers():
             for engine in offer.engines.values():
                 await stack.enter_async_context(engine.open())
-        predictor = Predictor(LoggedRecords())
-        services = Services(registry, predictor, keys, _limits(settings), settings.server.deadline_s)
+        services = await _services(settings, registry, database, keys, stack)
         port: int = listener.getsockname()[1]
         await serve(
             create_app(services),
             listener,
-            predictor=predictor,
+            predictor=services.predictor,
             drain_s=settings.server.drain_s,
             on_ready=_announcer(announce, _banner(settings, port, key)),
         )
+
+
+async def _services(
+    settings: Settings, registry: Registry, database: Database, keys: SqlKeys, stack: AsyncExitStack
+) -> Services:
+    """Set up what runs predictions and what writes them down."""
+    hooks = await stack.enter_async_context(open_webhooks(allow_private=settings.webhooks.allow_private))
+
+    def notify(record: Record) -> None:
+        if record.webhook:
+            hooks.send(record.id, record.webhook, prediction_body(record))
+
+    predictor = await _predictor(settings, database, notify, stack)
+    background = Background(predictor)
+    await stack.enter_async_context(background.open())
+    return Services(
+        registry=registry,
+        predictor=predictor,
+        background=background,
+        keys=keys,
+        archive=SqlArchive(database),
+        completions=SqlCompletions(database),
+        idempotency=SqlIdempotency(database),
+        limits=_limits(settings),
+        deadline_s=settings.server.deadline_s,
+        check_webhook=partial(check_url, allow_private=settings.webhooks.allow_private),
+    )
+
+
+async def _predictor(
+    settings: Settings, database: Database, notify: Callable[[Record], None], stack: AsyncExitStack
+) -> Predictor:
+    if not settings.store.record:
+        return Predictor(LoggedRecords())
+    retention = Retention(settings.store.retain_s, settings.store.retain_rows)
+    keeper = Keeper(database, settings.home / "run", retention, notify)
+    recorder = Recorder(database, keeper.instance, settings.store.record_bytes, notify)
+    predictor = Predictor(recorder)
+    # The recorder within the keeper: this process counts as alive until its last word is written.
+    await stack.enter_async_context(keeper.open(partial(predictor.cancel, reason=CancelReason.REQUESTED)))
+    await stack.enter_async_context(recorder.open())
+    return predictor
 
 
 def _announcer(announce: Callable[[str], None], banner: str) -> Callable[[], Awaitable[None]]:
@@ -111,7 +165,9 @@ async def _first_key(settings: Settings, keys: SqlKeys) -> str | None:
     return await keys.create(ADMIN, "made by the first start")
 
 
-def _registry(settings: Settings, weights: Mapping[tuple[str, int], Path], seen: Mapping[str, int]) -> Registry:
+def _registry(
+    settings: Settings, weights: Mapping[tuple[str, int], Path], seen: Mapping[tuple[str, int], int]
+) -> Registry:
     offers = []
     for name, configured in settings.models.items():
         owner, _, short = name.partition("/")
@@ -133,7 +189,8 @@ def _registry(settings: Settings, weights: Mapping[tuple[str, int], Path], seen:
                 script=version.script,
             )
             engines[version.number] = ENGINES[version.engine](definition)
-            versions.append(Version(version.number, version.engine, _digest(version, path)[:12]))
+            digest = _digest(version, path)[:12]
+            versions.append(Version(version.number, version.engine, digest, seen[name, version.number]))
         model = Model(
             owner=owner,
             name=short,
@@ -142,7 +199,7 @@ def _registry(settings: Settings, weights: Mapping[tuple[str, int], Path], seen:
             slots=configured.slots,
             queue=configured.queue,
             deadline_s=configured.deadline_s,
-            created=seen[name],
+            created=min(version.created for version in versions),
         )
         offers.append(Offer(model, engines, Admission(configured.slots, configured.queue)))
     return Registry(offers)

@@ -142,16 +142,17 @@ def revoke(key_id: str) -> None:
 
 def _with_keys(use: Callable[[Any], Awaitable[Any]]) -> Any:
     """Use the store's keys. The server's libraries are not loaded for this."""
-    from antiphon.store.database import StoreUnfit  # noqa: PLC0415
+    from antiphon.domain.errors import StorageUnavailable  # noqa: PLC0415
     from antiphon.store.keys import open_keys  # noqa: PLC0415
+    from antiphon.store.unfit import StoreUnfit  # noqa: PLC0415
 
     settings = _settings()
 
     async def run() -> Any:
-        async with open_keys(settings.store_path) as (_, keys):
+        async with open_keys(settings.store.url, settings.home) as (_, keys):
             return await use(keys)
 
-    return _run(run(), StoreUnfit)
+    return _run(run(), StoreUnfit, StorageUnavailable)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,19 @@ class ServerSettings(_Frozen):
 
 
 class StoreSettings(_Frozen):
-    """Where keys are kept."""
+    """Where keys and predictions are kept, and how many."""
 
-    url: Annotated[str, Field(pattern=r"^sqlite:///.+")] = "sqlite:///antiphon.db"
+    url: Annotated[str, Field(pattern=r"^(sqlite:///|postgresql://).+")] = "sqlite:///antiphon.db"
+    record: bool = True
+    record_bytes: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 1_048_576
+    retain_s: Annotated[float, Field(gt=0)] = 2_592_000
+    retain_rows: Count = 1_000_000
+
+
+class WebhookSettings(_Frozen):
+    """Where notices of predictions may go."""
+
+    allow_private: bool = False
 
 
 class LimitSettings(_Frozen):
@@ -148,13 +158,9 @@ class Settings(_Frozen):
     """Where it was read from, for messages."""
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     limits: LimitSettings = LimitSettings()
     models: Annotated[dict[str, ModelSettings], Field(min_length=1)]
-
-    @property
-    def store_path(self) -> Path:
-        """The database file; a relative one lies in the home directory."""
-        return self.home / self.store.url.removeprefix("sqlite:///")
 
 
 def read_settings(environment: Mapping[str, str] = os.environ, file: Path | None = None) -> Settings:
@@ -214,7 +220,7 @@ def _findings(error: ValidationError) -> Iterator[str]:
 def _known(parents: list[str | int]) -> list[str]:
     """The options there are in the table a finding is about."""
     if not parents:
-        return ["server", "store", "limits", "models"]
+        return ["server", "store", "webhooks", "limits", "models"]
     if parents[0] == "models":
         return list((VersionSettings if "versions" in parents else ModelSettings).model_fields)
     table = Settings.model_fields[str(parents[0])].annotation

@@ -3,18 +3,20 @@
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from uvicorn._types import ASGI3Application
 
 from antiphon import __version__
+from antiphon.api import completions, health, models, predictions
 from antiphon.api.answer import error_headers
 from antiphon.api.chat import ChatCompletions
 from antiphon.api.front import Front
 from antiphon.api.openapi import chat_components, chat_operation
-from antiphon.api.routes import router
+from antiphon.api.predictions import Creation, Following
 from antiphon.api.services import Services
-from antiphon.domain.errors import AntiphonError, MethodNotAllowed, NotFound, tell
+from antiphon.domain.errors import AntiphonError, FieldFault, InvalidRequest, MethodNotAllowed, NotFound, tell
 from antiphon.wire.openai import error_body
 
 CHAT_PATH = "/v1/chat/completions"
@@ -33,11 +35,26 @@ class _App(FastAPI):
 def create_app(services: Services) -> ASGI3Application:
     """Give the application over the services."""
     app = _App(title="Antiphon", version=__version__, redoc_url=None, redirect_slashes=False)
-    app.include_router(router(services))
-    app.router.routes.append(Route(CHAT_PATH, ChatCompletions(services), methods=["POST"]))
+    for rooms in (health, models, predictions, completions):
+        app.include_router(rooms.router(services))
+    endpoints: dict[str, Any] = {
+        CHAT_PATH: ChatCompletions(services),
+        "/v1/predictions": Creation(services),
+        "/v1/models/{owner}/{name}/predictions": Creation(services),
+        "/v1/models/{owner}/{name}/versions/{number}/predictions": Creation(services),
+    }
+    app.router.routes += [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
+    app.router.routes.append(Route("/v1/predictions/{prediction_id}/stream", Following(services), methods=["GET"]))
     app.add_exception_handler(AntiphonError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     return Front(app, services.keys)  # type: ignore[arg-type]  # starlette's scope is a plain mapping
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method that the path takes: the framework names those of the first route only."""
+    matching = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
 
 
 async def _ours(_: Request, error: Exception) -> Response:
@@ -46,13 +63,18 @@ async def _ours(_: Request, error: Exception) -> Response:
     return Response(error_body(told), told.status, headers, "application/json")
 
 
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Answer what the framework finds wrong in a query or a path."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    faults = [FieldFault(tuple(one["loc"]), one["msg"], one["type"], "invalid_value") for one in found[:20]]
+    return await _ours(request, InvalidRequest(tuple(faults)))
+
+
 async def _http(request: Request, error: Exception) -> Response:
     """Answer what the framework refuses: a path or a method that is not there."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == MethodNotAllowed.status:
         response = await _ours(request, MethodNotAllowed("This path does not take this method."))
-        allow = (error.headers or {}).get("Allow") if isinstance(error, HTTPException) else None
-        if allow:
-            response.headers["allow"] = allow
+        response.headers["allow"] = ", ".join(_methods(request))
         return response
     return await _ours(request, NotFound("There is nothing at this path.") if status == NotFound.status else error)

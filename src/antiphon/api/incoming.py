@@ -1,12 +1,16 @@
 """A request's body, read as far as it may be: the right type, no encoding, no more than the limit."""
 
 import re
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from typing import Any
 
 import anyio
-from uvicorn._types import ASGIReceiveCallable, HTTPScope
+from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
+from antiphon.api import answer
 from antiphon.domain.errors import BodyTooLarge, UnsupportedMediaType
+from antiphon.wire.openai import error_body
 
 DISCARD_S = 2.0
 """How long the rest of a body that is too large is read away, so that its sender gets to see the answer."""
@@ -24,12 +28,23 @@ def header(scope: HTTPScope, name: bytes) -> bytes | None:
     return next((value for key, value in scope["headers"] if key == name), None)
 
 
-def prefers(scope: HTTPScope, name: bytes, value: bytes) -> bool:
-    """Whether a Prefer header (RFC 7240) asks for something; the first of several for one name counts."""
+def path_params(scope: HTTPScope) -> Mapping[str, str]:
+    """Give what the router found in the path."""
+    params: Mapping[str, str] = scope.get("path_params", {})  # type: ignore[assignment]  # starlette's own key
+    return params
+
+
+def preference(scope: HTTPScope, name: bytes) -> bytes | None:
+    """Give what a Prefer header (RFC 7240) says for a name, empty when it only names it; None when it does not.
+
+    The first of several for one name counts.
+    """
     lines = [sent for key, sent in scope["headers"] if key == b"prefer"]
-    preferences = [one.partition(b";")[0].partition(b"=") for line in lines for one in line.split(b",")]
-    found = [said.strip(b' \t"').lower() for key, _, said in preferences if key.strip().lower() == name]
-    return found[:1] == [value]
+    for one in (one for line in lines for one in line.split(b",")):
+        key, _, said = one.partition(b";")[0].partition(b"=")
+        if key.strip().lower() == name:
+            return said.strip(b' \t"').lower()
+    return None
 
 
 async def read_body(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: int) -> bytes:
@@ -70,3 +85,32 @@ async def discard(receive: ASGIReceiveCallable) -> None:
             if message["type"] != "http.request" or not message["more_body"]:
                 return
             size += len(message["body"])
+
+
+async def refuse_body(send: ASGISendCallable, receive: ASGIReceiveCallable, error: BodyTooLarge) -> None:
+    """Answer a body that is too large: the answer first, then the rest of the body, then the close.
+
+    In that order its sender can read it.
+    """
+    data = error_body(error)
+    await answer.start(send, error.status, [answer.JSON, (b"content-length", b"%d" % len(data)), answer.CLOSE])
+    await answer.body(send, data, more=True)
+    await discard(receive)
+    await answer.body(send, b"")
+
+
+async def while_there(receive: ASGIReceiveCallable, *tasks: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run the first of some tasks to its end, or until the client leaves; the others run beside it."""
+    work, *others = tasks
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        for other in others:
+            group.start_soon(other)
+        await work()
+        group.cancel_scope.cancel()

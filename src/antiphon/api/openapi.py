@@ -66,3 +66,13 @@ def chat_components() -> dict[str, Any]:
     """Give the schemas that the operation refers to."""
     schemas: dict[str, Any] = CHAT_BODY.json_schema(ref_template="#/components/schemas/{model}").get("$defs", {})
     return schemas
+
+
+def version_schemas() -> dict[str, Any]:
+    """Give the JSON Schemas of a version's predictions: what goes in, and what comes out."""
+    given = CHAT_BODY.json_schema()
+    for name in ("model", "stream", "stream_options"):
+        given["properties"].pop(name, None)
+    given["required"] = ["messages"]
+    said = {"id": {"type": "string"}, "object": {"const": "chat.completion"}, "choices": {"type": "array"}}
+    return {"input": given, "output": {"type": "object", "properties": said, "required": list(said)}}

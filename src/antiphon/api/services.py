@@ -1,8 +1,10 @@
 """What the endpoints need, handed to them once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from antiphon.core.ports import Keys
+from antiphon.core.background import Background
+from antiphon.core.ports import Archive, Completions, Idempotency, Keys
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Registry
 from antiphon.wire.json_in import Limits
@@ -14,7 +16,13 @@ class Services:
 
     registry: Registry
     predictor: Predictor
+    background: Background
     keys: Keys
+    archive: Archive
+    completions: Completions
+    idempotency: Idempotency
     limits: Limits
     deadline_s: float
     """The longest any prediction may take; models and clients may ask for less."""
+    check_webhook: Callable[[str], None]
+    """Raises a ValueError for an address that no notice is sent to."""

@@ -1,0 +1,69 @@
+"""From a request's bytes to a call that may run: what chat completions and predictions have in common."""
+
+import math
+from uuid import UUID
+
+from uvicorn._types import HTTPScope
+
+from antiphon.api.incoming import header, preference
+from antiphon.api.services import Services
+from antiphon.core.ports import Work
+from antiphon.core.registry import fit
+from antiphon.core.running import Call
+from antiphon.domain.chat import ChatRequest
+from antiphon.domain.errors import FieldFault, InvalidRequest
+from antiphon.domain.record import Webhook
+
+DEADLINE_HEADER = b"x-request-timeout-seconds"
+
+
+def call_of(
+    services: Services,
+    scope: HTTPScope,
+    request: ChatRequest,
+    body: bytes,
+    *,
+    webhook: Webhook | None = None,
+    is_streamed: bool = False,
+) -> Call:
+    """Resolve the model, and settle how it keeps what is asked.
+
+    Raises:
+        UnknownModel, Unsupported, InvalidRequest: it cannot run.
+    """
+    account: str = scope["state"]["account"]
+    prediction_id: UUID = scope["state"]["request_id"]
+    resolved = services.registry.resolve(request.model, account)
+    contract = fit(request, resolved)
+    if request.ignored and preference(scope, b"handling") == b"strict":
+        raise InvalidRequest(tuple(map(_unknown, request.ignored)))
+    deadline_s = min(services.deadline_s, resolved.model.deadline_s, _asked_deadline_s(scope))
+    work = Work(prediction_id, account, request)
+    return Call(work, resolved, contract, deadline_s, body, webhook, is_streamed)
+
+
+def _asked_deadline_s(scope: HTTPScope) -> float:
+    """Read how long the client is ready to wait; for ever when it does not say.
+
+    Raises:
+        InvalidRequest: it is not a positive number.
+    """
+    value = header(scope, DEADLINE_HEADER)
+    if value is None:
+        return math.inf
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise bad_header(DEADLINE_HEADER, "Not a positive number.")
+    return seconds
+
+
+def bad_header(name: bytes, msg: str) -> InvalidRequest:
+    """Give the error of a header that cannot be read."""
+    return InvalidRequest((FieldFault(("header", name.decode()), msg, "value_error", "invalid_value"),))
+
+
+def _unknown(name: str) -> FieldFault:
+    return FieldFault(("body", name), "There is no such parameter.", "extra_forbidden", "unknown_parameter")

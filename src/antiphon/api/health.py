@@ -1,0 +1,29 @@
+"""The small endpoints: health."""
+
+from fastapi import APIRouter, Response
+
+from antiphon.api.services import Services
+
+
+def router(services: Services) -> APIRouter:
+    """Give the routes, bound to what they need."""
+    routes = APIRouter()
+
+    @routes.get("/healthz", tags=["health"], summary="Whether the server runs")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @routes.get("/readyz", tags=["health"], summary="Whether a request sent now would be taken")
+    async def readyz(response: Response) -> dict[str, str]:
+        status = _readiness(services)
+        response.status_code = 200 if status == "ready" else 503
+        return {"status": status}
+
+    return routes
+
+
+def _readiness(services: Services) -> str:
+    if services.predictor.is_draining:
+        return "draining"
+    engines = [engine for offer in services.registry.offers() for engine in offer.engines.values()]
+    return "ready" if all(engine.state.is_ready for engine in engines) else "engine_unavailable"
