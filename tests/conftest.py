@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from antiphon.engines.download import shown_progress
 from antiphon.engines.llamacpp.protocol import Ask, Frames, Said, State, frame
 from antiphon.engines.weights import Source, obtain
 from antiphon.settings import DEFAULT_MODEL, read_settings
+from tests.postgres import postgres_server
 
 KEY = "sk-test-key"
 REAL = DEFAULT_MODEL
@@ -299,3 +300,19 @@ def house(tmp_path_factory, weights) -> Iterator[Server]:
     """A server with the real model."""
     with serving(tmp_path_factory.mktemp("house"), real_config(weights)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """What makes an empty database on a real PostgreSQL and gives its URL."""
+    with postgres_server() as new_database:
+        yield new_database
+
+
+STORES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(params=STORES)
+def store_url(request) -> str:
+    """An empty database: once a file in the server's home, once on PostgreSQL."""
+    return "sqlite:///antiphon.db" if request.param == "sqlite" else request.getfixturevalue("postgres")()
