@@ -1,5 +1,6 @@
 """The command line, as a person meets it: one clear line, a non-zero exit, nothing half-written."""
 
+import json
 import socket
 import sqlite3
 import subprocess
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from tests.conftest import SCRIPTED, environment, real_config, serving
+from tests.conftest import SCRIPTED, environment, real_config, serving, until
 
 
 def antiphon(home, *arguments, **extra):
@@ -145,3 +146,46 @@ def test_models_are_listed_and_shown(tmp_path):
     assert "test/hello" in antiphon(tmp_path, "models", "list", **extra).stdout
     assert '"number": 3' in antiphon(tmp_path, "models", "show", "test/hello", **extra).stdout
     assert_one_line(antiphon(tmp_path, "models", "show", "a/b", **extra), "a/b")
+
+
+@pytest.fixture
+def told(tmp_path):
+    """A server, and the command line on its home."""
+    with serving(tmp_path, SCRIPTED) as server:
+        yield server, lambda *words: antiphon(tmp_path, "predictions", *words)
+
+
+def begin(server, model):
+    body = {"model": model, "input": {"messages": [{"role": "user", "content": "Hi"}]}}
+    created = server.post(json.dumps(body), path="/v1/predictions")
+    assert created.status_code == 201
+    return created.json()["id"]
+
+
+def test_a_prediction_is_cancelled_from_the_command_line_within_two_seconds(told):
+    server, predictions = told
+    running = begin(server, "test/slow")
+    assert predictions("cancel", running).returncode == 0
+    ended = until(lambda: (p := server.get(f"/v1/predictions/{running}").json())["status"] == "cancelled" and p, 2)
+    assert ended["error"]["detail"]["reason"] == "requested"
+    assert_one_line(predictions("cancel", running), "ended", "cancelled")
+
+
+def test_predictions_are_listed_newest_first_and_shown_by_either_id(told):
+    server, predictions = told
+    first, second = begin(server, "test/hello"), begin(server, "test/dies")
+    until(lambda: server.get(f"/v1/predictions/{second}").json()["status"] == "failed")
+    listed = predictions("list").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == [second, first]
+    assert "engine_failed" in listed[0]
+    assert "succeeded" in listed[1]
+    assert [line.split()[0] for line in predictions("list", "--status", "failed").stdout.splitlines()] == [second]
+    assert predictions("list", "--account", "nobody").stdout == ""
+    shown = json.loads(predictions("show", f"chatcmpl-{first.replace('-', '')}").stdout)
+    assert shown["output"]["choices"][0]["message"]["content"] == "third"
+
+
+@pytest.mark.parametrize("word", ["show", "cancel"])
+def test_a_prediction_that_is_not_there_is_one_line(tmp_path, word):
+    assert_one_line(antiphon(tmp_path, "predictions", word, "00000000-0000-4000-8000-000000000000"), "no prediction")
+    assert_one_line(antiphon(tmp_path, "predictions", word, "../etc"), "not a prediction's id")

@@ -257,7 +257,6 @@ def test_functions_and_function_call_answer_in_the_deprecated_form(house):
 REFUSED = {
     "audio": {"audio": {"voice": "alloy", "format": "wav"}, "modalities": ["text", "audio"]},
     "modalities": {"modalities": ["audio", "text"], "audio": {"voice": "alloy", "format": "wav"}},
-    "store": {"store": True},
 }
 
 

@@ -123,6 +123,7 @@ async def _services(
         idempotency=SqlIdempotency(database),
         limits=_limits(settings),
         deadline_s=settings.server.deadline_s,
+        has_records=settings.store.record,
         check_webhook=partial(check_url, allow_private=settings.webhooks.allow_private),
     )
 

@@ -1,13 +1,16 @@
-"""The command line: serve, models, keys, check. Every expected failure is one line and a non-zero exit."""
+"""The command line: serve, models, keys, predictions, check. Every expected failure is one line and a non-zero exit."""
 
+import json
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from uuid import UUID
 
 import anyio
 import typer
 
+from antiphon.domain.prediction import Status
 from antiphon.settings import Settings, SettingsError, read_settings
 
 ACCOUNT_CHARS = 64
@@ -23,7 +26,9 @@ app = typer.Typer(
 models = typer.Typer(help="The models of the configuration.", no_args_is_help=True)
 keys = typer.Typer(help="Bearer keys.", no_args_is_help=True)
 app.add_typer(models, name="models")
+predictions = typer.Typer(help="Predictions, of every account.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+app.add_typer(predictions, name="predictions")
 
 
 def main() -> None:
@@ -151,6 +156,70 @@ def _with_keys(use: Callable[[Any], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         async with open_keys(settings.store.url, settings.home) as (_, keys):
             return await use(keys)
+
+    return _run(run(), StoreUnfit, StorageUnavailable)
+
+
+@predictions.command("list")
+def list_predictions(
+    account: Annotated[str | None, typer.Option(help="Only those of this account.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only those that stand so.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
+) -> None:
+    """List the newest predictions."""
+    from antiphon.store import operator  # noqa: PLC0415
+
+    for record in _with_store(lambda database: operator.newest(database, account, status, limit)):
+        created = datetime.fromtimestamp(record.created_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        why = f"  {record.reason or record.failure.code}" if record.failure else ""
+        model = f"{record.model}:{record.version}"
+        tokens = f"{record.usage.prompt_tokens}+{record.usage.completion_tokens} tokens"
+        typer.echo(f"{record.id}  {created}  {record.status:9}  {record.account}  {model}  {tokens}{why}")
+
+
+@predictions.command("show")
+def show_prediction(prediction_id: str) -> None:
+    """Show one prediction as JSON: what was asked, what came of it, and what it cost."""
+    from antiphon.store import operator  # noqa: PLC0415
+    from antiphon.wire.wriftai import prediction_body  # noqa: PLC0415
+
+    key = _prediction_id(prediction_id)
+    record = _with_store(lambda database: operator.find(database, key))
+    if record is None:
+        _fail(f"there is no prediction {prediction_id!r}")
+    typer.echo(json.dumps(json.loads(prediction_body(record)), indent=2, ensure_ascii=False))
+
+
+@predictions.command("cancel")
+def cancel_prediction(prediction_id: str) -> None:
+    """Ask for a prediction to be cancelled; the server that runs it does so within a second."""
+    from antiphon.store import operator  # noqa: PLC0415
+
+    key = _prediction_id(prediction_id)
+    if not _with_store(lambda database: operator.request_cancel(database, key)):
+        record = _with_store(lambda database: operator.find(database, key))
+        _fail(f"the prediction has ended: {record.status}" if record else f"there is no prediction {prediction_id!r}")
+
+
+def _prediction_id(text: str) -> UUID:
+    """Read an id as the API or a completion writes it."""
+    try:
+        return UUID(text.removeprefix("chatcmpl-"))
+    except ValueError:
+        _fail(f"{text[:64]!r} is not a prediction's id")
+
+
+def _with_store(use: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Use the database. The server's libraries are not loaded for this."""
+    from antiphon.domain.errors import StorageUnavailable  # noqa: PLC0415
+    from antiphon.store.database import open_database  # noqa: PLC0415
+    from antiphon.store.unfit import StoreUnfit  # noqa: PLC0415
+
+    settings = _settings()
+
+    async def run() -> Any:
+        async with open_database(settings.store.url, settings.home) as database:
+            return await use(database)
 
     return _run(run(), StoreUnfit, StorageUnavailable)
 

@@ -64,11 +64,14 @@ def fails(kind, call):
     raise AssertionError(f"no {kind.__name__}")
 
 
+SPOKEN = {"audio": {"voice": "alloy", "format": "wav"}, "modalities": ["text", "audio"]}
+
+
 def errors(client):
     for fields, kind, code, param in (
         ({"n": 0}, openai.UnprocessableEntityError, "integer_below_min_value", "n"),
         ({"model": "a/b"}, openai.NotFoundError, "model_not_found", "model"),
-        ({"store": True}, openai.BadRequestError, "unsupported_parameter", "store"),
+        (SPOKEN, openai.BadRequestError, "unsupported_parameter", "audio"),
         ({"messages": []}, openai.UnprocessableEntityError, "empty_array", "messages"),
     ):
         error = fails(kind, lambda fields=fields: client.chat.completions.create(**(ASK | fields)))

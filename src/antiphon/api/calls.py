@@ -11,7 +11,7 @@ from antiphon.core.ports import Work
 from antiphon.core.registry import fit
 from antiphon.core.running import Call
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.errors import FieldFault, InvalidRequest
+from antiphon.domain.errors import FieldFault, InvalidRequest, Unsupported
 from antiphon.domain.record import Webhook
 
 DEADLINE_HEADER = b"x-request-timeout-seconds"
@@ -31,6 +31,8 @@ def call_of(
     Raises:
         UnknownModel, Unsupported, InvalidRequest: it cannot run.
     """
+    if request.store:
+        need_records(services, "store")
     account: str = scope["state"]["account"]
     prediction_id: UUID = scope["state"]["request_id"]
     resolved = services.registry.resolve(request.model, account)
@@ -40,6 +42,16 @@ def call_of(
     deadline_s = min(services.deadline_s, resolved.model.deadline_s, _asked_deadline_s(scope))
     work = Work(prediction_id, account, request)
     return Call(work, resolved, contract, deadline_s, body, webhook, is_streamed)
+
+
+def need_records(services: Services, param: str | None = None) -> None:
+    """See that this server writes predictions down.
+
+    Raises:
+        Unsupported: it does not, and what was asked needs it.
+    """
+    if not services.has_records:
+        raise Unsupported("This server does not keep predictions.", param=param)
 
 
 def _asked_deadline_s(scope: HTTPScope) -> float:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
-from antiphon.api.calls import bad_header, call_of
+from antiphon.api.calls import bad_header, call_of, need_records
 from antiphon.api.following import follow_live, follow_record
 from antiphon.api.incoming import ClientLeft, header, path_params, preference, read_body, refuse_body, while_there
 from antiphon.api.services import Services
@@ -62,6 +62,7 @@ class Creation:
 
     async def _read(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> Create:
         services, params = self._services, path_params(scope)
+        need_records(services)
         if services.predictor.is_draining:
             raise Draining("The server is shutting down.")
         # Always checked, so nothing is left to ask for; but what is not understood is not taken.

@@ -12,7 +12,7 @@ import anyio
 import orjson
 from uvicorn._types import HTTPScope
 
-from antiphon.api.calls import bad_header
+from antiphon.api.calls import bad_header, need_records
 from antiphon.api.incoming import header
 from antiphon.api.services import Services
 from antiphon.api.sources import Joined, Kept, Source
@@ -63,6 +63,7 @@ class Repeats:
         """
         if key is None:
             return None
+        need_records(self._services)
         account, mine, digest = call.work.account, call.work.prediction_id, _digest(call.body)
         came_to_nothing: UUID | None = None
         while True:

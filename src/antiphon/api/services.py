@@ -24,5 +24,7 @@ class Services:
     limits: Limits
     deadline_s: float
     """The longest any prediction may take; models and clients may ask for less."""
+    has_records: bool
+    """Whether predictions are written down; without that there is nothing to store, join or look at."""
     check_webhook: Callable[[str], None]
     """Raises a ValueError for an address that no notice is sent to."""
