@@ -110,13 +110,14 @@ class Running:
         """When it began, in epoch seconds."""
         return self.prediction.created_us // 1_000_000
 
-    @property
-    def timings(self) -> Timings:
-        """How long each part took so far."""
-        pending = self.begun.get(Status.PENDING, _NEVER)
-        starting = self.begun.get(Status.STARTING, _NEVER)
-        started = self.begun.get(Status.STARTED, _NEVER)
-        end = self.begun.get(self.prediction.status, _NEVER) if self.prediction.status.is_terminal else _NEVER
+    def timings(self, status: Status) -> Timings:
+        """Give how long each part had taken when it came to a status."""
+        now = self.begun[status]
+        pending, starting, started = (
+            at if (at := self.begun.get(part, _NEVER)) <= now else _NEVER
+            for part in (Status.PENDING, Status.STARTING, Status.STARTED)
+        )
+        end = now if status.is_terminal else _NEVER
         queue_s, setup_s, execution_s = (
             None if math.isnan(span) else span for span in (starting - pending, started - starting, end - started)
         )

@@ -26,6 +26,8 @@ from antiphon.store.unfit import StoreUnfit
 
 BUSY_MS = 1_000
 """How long one try waits for another process to finish writing."""
+PATIENCE_S = 4.0
+"""How long a write is tried again for that reason, unless it says otherwise."""
 ANSWER_S = 4.0
 """How long PostgreSQL may take for anything."""
 READERS = 4
@@ -47,8 +49,12 @@ class Database(Protocol):
             StorageUnavailable: the database does not answer.
         """
 
-    async def write(self, use: Callable[[Connection], T]) -> T:
+    async def write(self, use: Callable[[Connection], T], *, patience_s: float = PATIENCE_S) -> T:
         """Run `use` in a transaction of its own, committed when it returns, and give what it gives.
+
+        Args:
+            use: may be run again, when another process held the database.
+            patience_s: after how long no other try is begun.
 
         Raises:
             StorageUnavailable: the database does not answer; nothing of it is kept.
@@ -116,8 +122,14 @@ class _Sqlite:
     async def read(self, use: Callable[[Connection], T]) -> T:
         return await anyio.to_thread.run_sync(_used, self._reader, use, limiter=self._some)
 
-    async def write(self, use: Callable[[Connection], T]) -> T:
-        return await anyio.to_thread.run_sync(_used, self._writer, use, limiter=self._one)
+    async def write(self, use: Callable[[Connection], T], *, patience_s: float = PATIENCE_S) -> T:
+        end = anyio.current_time() + patience_s
+        while True:
+            try:
+                return await anyio.to_thread.run_sync(_used, self._writer, use, limiter=self._one)
+            except StorageUnavailable as error:
+                if not is_busy(error) or anyio.current_time() >= end:
+                    raise
 
     async def close(self) -> None:
         self._reader.dispose()
@@ -157,7 +169,7 @@ class _Postgres:
     async def read(self, use: Callable[[Connection], T]) -> T:
         return await self.write(use)
 
-    async def write(self, use: Callable[[Connection], T]) -> T:
+    async def write(self, use: Callable[[Connection], T], *, patience_s: float = PATIENCE_S) -> T:
         with _told(), anyio.fail_after(ANSWER_S + 1):
             async with self._engine.begin() as connection:
                 return await connection.run_sync(use)

@@ -2,7 +2,8 @@
 
 A server process holds a lock on a file of its own for as long as it lives. The system lets go of it when the process
 dies, however it dies; so another process on the same machine knows at once, and needs no clock. A process on another
-machine, whose file is not here, is believed dead when it has not written its beat for a while.
+machine, whose file is not here, is believed dead when its beat was the same several times in a row: what counts is what
+was seen, so neither a wrong clock nor an hour without the database makes anybody dead.
 """
 
 import fcntl
@@ -31,8 +32,8 @@ BEAT_S = 0.5
 """How often cancels are looked for, and so about how long one from another process takes."""
 RECONCILE_S = 5.0
 RETAIN_S = 60.0
-LEASE_S = 20.0
-"""After how long without a beat a process on another machine counts as dead."""
+SAME_BEATS = 4
+"""After how many looks in a row at the same beat a process on another machine counts as dead."""
 AT_ONCE = 500
 """How many rows one transaction ends or removes."""
 PAUSE_S = 0.05
@@ -71,6 +72,8 @@ class Keeper:
         self.instance = uuid4().hex
         self._database, self._run_dir, self._retention = database, run_dir, retention
         self._notify = notify
+        self._seen: dict[str, tuple[int, int]] = {}
+        """The last beat of each process on another machine, and how often in a row it was that one."""
 
     @asynccontextmanager
     async def open(self, cancel: Callable[[UUID], None]) -> AsyncGenerator[None]:
@@ -114,10 +117,9 @@ class Keeper:
     # -- alive or dead
 
     def _beat(self, connection: Connection) -> None:
-        now = time.time_ns() // 1000
-        mine = update(instances).where(instances.c.id == self.instance).values(beat_us=now)
+        mine = update(instances).where(instances.c.id == self.instance).values(beat=instances.c.beat + 1)
         if connection.execute(mine).rowcount == 0:
-            connection.execute(insert(instances).values(id=self.instance, beat_us=now))
+            connection.execute(insert(instances).values(id=self.instance, beat=0))
 
     def _goodbye(self, connection: Connection) -> None:
         left = select(predictions.c.id).where(predictions.c.instance == self.instance, text(RUNNING))
@@ -129,19 +131,22 @@ class Keeper:
         await self._database.write(self._beat)
         others = await self._database.read(lambda connection: list(connection.execute(select(instances))))
         for other in others:
-            if other.id != self.instance and self._is_dead(other.id, other.beat_us):
+            if other.id != self.instance and self._is_dead(other.id, other.beat):
                 ended = AT_ONCE
                 while ended == AT_ONCE:
                     ended, to_tell = await self._database.write(partial(_abandon, other.id))
                     for record in to_tell:
                         self._notify(record)
                 self._lock_of(other.id).unlink(missing_ok=True)
+                self._seen.pop(other.id, None)
 
-    def _is_dead(self, instance: str, beat_us: int) -> bool:
+    def _is_dead(self, instance: str, beat: int) -> bool:
         try:
             handle = os.open(self._lock_of(instance), os.O_RDWR)
         except FileNotFoundError:
-            return time.time() - beat_us / 1e6 > LEASE_S
+            last, same = self._seen.get(instance, (beat, -1))
+            self._seen[instance] = (beat, same + 1 if last == beat else 0)
+            return self._seen[instance][1] >= SAME_BEATS
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

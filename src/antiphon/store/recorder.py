@@ -206,7 +206,8 @@ class Recorder:
     async def _write(self, drafts: list[_Draft]) -> None:
         changes = [Change(draft.running, draft.state, draft.is_new) for draft in drafts]
         try:
-            lost = await self._database.write(partial(apply, changes, self._instance, self._most_bytes))
+            change = partial(apply, changes, self._instance, self._most_bytes)
+            lost = await self._database.write(change, patience_s=0)  # Its own: what came meanwhile goes with it.
         except StorageUnavailable as error:
             if is_busy(error):
                 self._put_back(drafts)
@@ -240,7 +241,10 @@ class Recorder:
             _log.warning("a prediction was ended by another process", id=str(draft.state.id))
             return
         for state in draft.states:
-            self._notify(record_of(whole_row(draft.running, state, self._instance, self._most_bytes)))
+            try:
+                self._notify(record_of(whole_row(draft.running, state, self._instance, self._most_bytes)))
+            except Exception:  # noqa: BLE001 - a notice's fault must not end the writing
+                _log.exception("a notice cannot be made", id=str(state.id))
 
     def _put_back(self, drafts: list[_Draft]) -> None:
         """The store is busy: try again together with what came meanwhile, but not for ever."""

@@ -16,6 +16,7 @@ from antiphon.wire.openai import ReplyHead, completion_body
 
 PLAIN_BYTES = 4_096
 """A longer body is compressed; JSON of chats becomes a third to a fifth of its size."""
+_BLANK = b" \t\r\n"
 FAST = 1
 """The zlib level: above it, much more time for little less space."""
 
@@ -52,7 +53,7 @@ def whole_row(running: Running, state: Prediction, instance: str, most_bytes: in
 
 def moved_row(running: Running, state: Prediction, most_bytes: int) -> dict[str, Any]:
     """Give the columns that a move changes."""
-    is_over, timings = state.status.is_terminal, running.timings
+    is_over, timings = state.status.is_terminal, running.timings(state.status)
     failure = running.error if is_over else None
     answer = running.fold.completion if is_over else None
     has_answer = is_over and (state.status is Status.SUCCEEDED or any(c.tokens for c in running.fold.choices))
@@ -83,6 +84,7 @@ def _us(seconds: float | None) -> int | None:
 
 def packed(body: bytes, most_bytes: int) -> bytes | None:
     """Give a JSON body as it is kept: as it is, compressed when it is long, and not at all when it is too long."""
+    body = body.lstrip(_BLANK)  # What a client sends may begin so, and what is kept is told by its first byte.
     kept = zlib.compress(body, FAST) if len(body) > PLAIN_BYTES else body
     return kept if len(kept) <= most_bytes else None
 

@@ -120,9 +120,9 @@ instances = Table(
     "instances",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("beat_us", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
 )
-"""The server processes that use this database, each with the last time it said so."""
+"""The server processes that use this database, each with a number that rises while it lives."""
 
 runs = Table(
     "runs",

@@ -38,7 +38,7 @@ def upgrade() -> None:
     op.create_table(
         "instances",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("beat_us", sa.BigInteger, nullable=False),
+        sa.Column("beat", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "runs",
