@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from antiphon.core.calls import Began, CallReader, Content, Part, Piece
-from antiphon.core.schemas import satisfies
+from antiphon.core.schemas import judge
 from antiphon.core.thinking import ChannelReader, ThinkReader
 from antiphon.domain.chat import ChatRequest, Message
 from antiphon.domain.errors import EngineFailed
@@ -121,7 +121,7 @@ class Contract:
                     for told in choices[event.choice].delta(event):
                         yield told
                 case ChoiceFinished() if event.choice < len(choices):
-                    for told in choices[event.choice].finished(event):
+                    async for told in choices[event.choice].finished(event):
                         yield told
                 case CallDelta() | Finished() | TextDelta() | ChoiceFinished():
                     yield event
@@ -157,11 +157,12 @@ class _Choice:
         self._drafts += event.drafts
         yield from self._told(self._reader.feed(event.text), event)
 
-    def finished(self, event: ChoiceFinished) -> Iterable[Event]:
+    async def finished(self, event: ChoiceFinished) -> AsyncIterator[Event]:
         """Read what is left, and see that what was promised is kept."""
         if self._reader is not None:
-            yield from self._told(self._reader.finish(), None)
-        yield replace(event, reason=self._reason(event.reason))
+            for told in self._told(self._reader.finish(), None):
+                yield told
+        yield replace(event, reason=await self._reason(event.reason))
 
     def _told(self, parts: list[Part], source: TextDelta | None) -> Iterable[Event]:
         for number, part in enumerate(parts):
@@ -186,7 +187,7 @@ class _Choice:
         self._tokens, self._drafts = 0, NO_DRAFTS
         return taken
 
-    def _reason(self, reason: FinishReason) -> FinishReason:
+    async def _reason(self, reason: FinishReason) -> FinishReason:
         """The finish reason as clients know it.
 
         Raises:
@@ -195,25 +196,30 @@ class _Choice:
         tools, form = self._asked.tools, self._asked.answer_format
         if reason != "stop":
             return reason
-        if form and not self._calls and not satisfies("".join(self._texts), form.schema):
+        if form and not self._calls and not await judge("".join(self._texts), form.schema):
             if self._asked.sampling.stop:
                 return "length"  # the client's own stop string cut the JSON short
             raise EngineFailed("The model's answer does not satisfy the schema.")
-        if tools.must_check and not all(self._is_kept(head, "".join(texts)) for head, texts in self._calls):
-            raise EngineFailed("The model's tool call does not satisfy its schema.")
-        if tools.is_required and not self._calls:
-            raise EngineFailed("The model made no tool call, though one was required.")
+        await self._check_calls()
         if not self._calls:
             return reason
         if tools.is_legacy:
             return "function_call"
         return "stop" if tools.is_named else "tool_calls"
 
-    def _is_kept(self, head: CallHead, text: str) -> bool:
+    async def _check_calls(self) -> None:
+        """See that the calls are what was promised; raises EngineFailed when they are not."""
+        for head, texts in self._calls if self._asked.tools.must_check else ():
+            if not await self._is_kept(head, "".join(texts)):
+                raise EngineFailed("The model's tool call does not satisfy its schema.")
+        if self._asked.tools.is_required and not self._calls:
+            raise EngineFailed("The model made no tool call, though one was required.")
+
+    async def _is_kept(self, head: CallHead, text: str) -> bool:
         (tool,) = (tool for tool in self._asked.tools.callable if (tool.kind, tool.name) == (head.kind, head.name))
         if tool.kind == "custom" or not (tool.is_strict or self._asked.tools.is_required):
             return True
-        return satisfies(text, tool.parameters)
+        return await judge(text, tool.parameters)
 
 
 def instruct(messages: tuple[Message, ...], text: str) -> tuple[Message, ...]:
