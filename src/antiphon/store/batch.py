@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, insert, select, text, update
 from antiphon.core.running import Running
 from antiphon.domain.prediction import Prediction
 from antiphon.store.rows import moved_row, whole_row
-from antiphon.store.tables import RUNNING, labels, predictions
+from antiphon.store.tables import RUNNING, predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ _MOVE = (
 _COUNT = text(
     "INSERT INTO runs (model, predictions) VALUES (:model, :count) "
     "ON CONFLICT (model) DO UPDATE SET predictions = runs.predictions + excluded.predictions"
+)
+# What is written again, because nobody heard that it was written, has its labels already.
+_LABEL = text(
+    "INSERT INTO labels (account, pair, created_us, prediction) "
+    "VALUES (:account, :pair, :created_us, :prediction) ON CONFLICT DO NOTHING"
 )
 
 
@@ -61,7 +66,7 @@ def apply(changes: Sequence[Change], instance: str, most_bytes: int, connection:
         for pair in label_rows(one.state, one.running.call.work.request.metadata)
     ]
     if pairs:
-        connection.execute(insert(labels), pairs)
+        connection.execute(_LABEL, pairs)
     return lost
 
 

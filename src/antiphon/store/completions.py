@@ -33,6 +33,8 @@ class SqlCompletions:
 
     async def list(self, account: str, query: StoredQuery) -> tuple[tuple[Record, ...], bool]:
         """Give stored completions and whether there are more."""
+        if query.model and "\0" in query.model:
+            return (), False  # No model is called so, and to PostgreSQL it is no text.
 
         def find(connection: Connection) -> "list[Record]":
             start = None
@@ -67,9 +69,11 @@ class SqlCompletions:
         """Take a completion out of the stored ones."""
 
         def write(connection: Connection) -> bool:
-            _unlabel(connection, prediction_id)
             left = update(predictions).where(_is(account, prediction_id)).values(is_stored=False)
-            return connection.execute(left).rowcount == 1
+            is_ours = connection.execute(left).rowcount == 1
+            if is_ours:
+                _unlabel(connection, prediction_id)
+            return is_ours
 
         return await self._database.write(write)
 
