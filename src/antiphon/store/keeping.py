@@ -201,10 +201,12 @@ def _abandon(instance: str, connection: Connection) -> tuple[int, list[Record]]:
         "failure_code": "abandoned",
         "failure_message": "The server's process ended before the prediction did.",
     }
-    connection.execute(update(predictions).where(its, text(RUNNING)).values(ended))
+    # Only what this very statement ended is told of: another process may be at the same rows.
+    ending = update(predictions).where(its, text(RUNNING)).values(ended).returning(predictions.c.id)
+    mine = predictions.c.id.in_([row.id for row in connection.execute(ending)])
     if len(keys) < AT_ONCE:
         connection.execute(delete(instances).where(instances.c.id == instance))
-    to_tell = connection.execute(select(predictions).where(its, predictions.c.webhook_url.is_not(None))).mappings()
+    to_tell = connection.execute(select(predictions).where(mine, predictions.c.webhook_url.is_not(None))).mappings()
     return len(keys), [record_of(row) for row in to_tell]
 
 
