@@ -1,0 +1,164 @@
+"""Predictions that run, written down while they do: on both stores, by the real recorder behind the real predictor."""
+
+import contextlib
+from dataclasses import replace
+
+import anyio
+import pytest
+from anyio import fail_after
+from sqlalchemy import update
+from structlog.testing import capture_logs
+
+from antiphon.core.predict import Predictor
+from antiphon.domain.errors import PredictionCancelled, StorageUnavailable
+from antiphon.domain.prediction import CancelReason, Status
+from antiphon.domain.record import Webhook
+from antiphon.store.archive import SqlArchive
+from antiphon.store.recorder import Recorder
+from antiphon.store.tables import labels, predictions
+from tests.store.kit import INSTANCE, MOST, begun, call, resolved, rows, statuses, write
+
+pytestmark = pytest.mark.anyio
+
+
+class Counted:
+    """A database that knows how often it was written."""
+
+    def __init__(self, database):
+        self._database, self.writes = database, 0
+        self.read = database.read
+
+    async def write(self, use, **options):
+        self.writes += 1
+        return await self._database.write(use, **options)
+
+
+@contextlib.asynccontextmanager
+async def recording(database, notify=lambda record: None):
+    recorder = Recorder(database, INSTANCE, MOST, notify)
+    async with recorder.open():
+        yield Predictor(recorder)
+
+
+def slow(of=None, **script):
+    """A call whose engine takes its time."""
+    of = of or call()
+    return replace(of, resolved=resolved(**({"accept_s": 30.0} | script)))
+
+
+async def run(predictor, running):
+    async with predictor.run(running):
+        async for _ in running:
+            pass
+
+
+async def run_in(group, predictor, of):
+    """Begin a prediction and let it run; give it once its beginning is written."""
+    running = predictor.begin(of)
+
+    async def live():
+        with contextlib.suppress(PredictionCancelled):
+            await run(predictor, running)
+
+    group.start_soon(live)
+    await running.beginning.wait()
+    return running
+
+
+async def until_status(database, running, status, wait_s=5.0):
+    with fail_after(wait_s):
+        while (await statuses(database))[running.prediction.id.hex] != status:
+            await anyio.sleep(0.01)
+
+
+async def test_a_beginning_is_in_the_store_before_anyone_hears_of_it_and_its_end_when_it_is_told(database):
+    async with recording(database) as predictor, anyio.create_task_group() as group:
+        running = await run_in(group, predictor, slow())
+        assert (await statuses(database))[running.prediction.id.hex] in {"pending", "starting"}
+        await until_status(database, running, "starting")
+        predictor.cancel(running.prediction.id, CancelReason.REQUESTED)
+        with fail_after(5):
+            while not running.is_over:
+                await running.change()
+        assert (await statuses(database))[running.prediction.id.hex] == "cancelled"
+
+
+async def test_a_prediction_that_takes_no_time_is_one_row_written_once(database):
+    counted = Counted(database)
+    async with recording(counted) as predictor:
+        running = predictor.begin(call(store=True, metadata={"a": "1"}))
+        await run(predictor, running)
+        assert await statuses(database) == {running.prediction.id.hex: "succeeded"}
+        assert len(await rows(database, labels)) == 1
+        record = await SqlArchive(database).get("team", running.prediction.id)
+        assert (record.is_stored, record.timings.execution_s is not None) == (True, True)
+    assert counted.writes == 1
+
+
+async def test_many_at_once_are_written_in_few_transactions(database):
+    counted = Counted(database)
+    async with recording(counted) as predictor:
+        async with anyio.create_task_group() as group:
+            for _ in range(300):
+                group.start_soon(run, predictor, predictor.begin(call()))
+        assert list((await statuses(database)).values()) == ["succeeded"] * 300
+    assert counted.writes <= 30
+    assert await SqlArchive(database).runs() == {"test/hello": 300}
+
+
+async def test_what_another_process_ended_stays_ended_and_nobody_is_notified_of_another_end(database):
+    told = []
+    hook = Webhook("https://example.com/")
+    with capture_logs() as logs:
+        async with recording(database, told.append) as predictor, anyio.create_task_group() as group:
+            running = await run_in(group, predictor, slow(call(webhook=hook)))
+            await until_status(database, running, "starting")
+            ended = update(predictions).values(status="abandoned")
+            await database.write(lambda connection: connection.execute(ended))
+            predictor.cancel(running.prediction.id, CancelReason.REQUESTED)
+        assert list((await statuses(database)).values()) == ["abandoned"]
+    assert [record.status for record in told] == [Status.PENDING, Status.STARTING]
+    assert any(line["event"] == "a prediction was ended by another process" for line in logs)
+
+
+async def test_a_webhook_hears_of_every_state_in_order_however_few_transactions_it_took(database):
+    told, counted = [], Counted(database)
+    async with recording(counted, told.append) as predictor:
+        await run(predictor, predictor.begin(call(webhook=Webhook("https://example.com/"))))
+        await run(predictor, predictor.begin(call()))
+    assert [record.status.value for record in told] == ["pending", "starting", "started", "succeeded"]
+    assert counted.writes == 2
+
+
+async def test_one_that_cannot_be_written_is_refused_and_the_others_are_not(database):
+    """Its id is taken, which no retry cures."""
+    bad, refused = call(), []
+    await write(database, begun(bad))
+
+    async def attempt(predictor, of):
+        try:
+            await run(predictor, predictor.begin(of))
+        except StorageUnavailable:
+            refused.append(of)
+
+    with capture_logs() as logs:
+        async with recording(database) as predictor, anyio.create_task_group() as group:
+            for of in [*(call() for _ in range(10)), bad, *(call() for _ in range(10))]:
+                group.start_soon(attempt, predictor, of)
+    assert refused == [bad]
+    found = await statuses(database)
+    assert found.pop(bad.work.prediction_id.hex) == "pending"
+    assert list(found.values()) == ["succeeded"] * 20
+    (said,) = [line for line in logs if line["event"] == "a prediction cannot be written"]
+    assert said["id"] == str(bad.work.prediction_id)
+
+
+async def test_leaving_writes_what_is_still_waiting(database):
+    async with recording(database) as predictor:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                for _ in range(50):
+                    group.start_soon(run, predictor, predictor.begin(slow(accept_s=0.0)))
+                scope.cancel()
+    assert set((await statuses(database)).values()) <= {"succeeded", "cancelled"}
+    assert len(await statuses(database)) == 50
