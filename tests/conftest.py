@@ -26,6 +26,7 @@ from tests.postgres import postgres_server
 KEY = "sk-test-key"
 REAL = DEFAULT_MODEL
 READY_S = 60.0
+ENDED = frozenset({"succeeded", "failed", "cancelled", "abandoned"})
 
 
 def pytest_collection_modifyitems(items):
@@ -115,8 +116,25 @@ class Server:
         return [line for line in lines if line["event"] == "prediction"]
 
     def record(self, request_id, wait_s=5.0):
-        """The record of one prediction, once it has ended."""
+        """The line of one prediction in the log, once it has ended."""
         return until(lambda: next((r for r in self.records() if r["id"] == request_id), None), wait_s)
+
+    def prediction(self, prediction_id, wait_s=5.0):
+        """The record of one prediction, read from the store over HTTP, once it has ended."""
+
+        def ended():
+            answer = self.get(f"/v1/predictions/{prediction_id}")
+            assert answer.status_code == 200, answer.text
+            return answer.json() if answer.json()["status"] in ENDED else None
+
+        return until(ended, wait_s)
+
+    def cancel(self, prediction_id, **headers):
+        return self.post(b"", path=f"/v1/predictions/{prediction_id}/cancel", headers=headers)
+
+    def newest(self):
+        """The newest prediction in the list, None when there is none."""
+        return next(iter(self.get("/v1/predictions?page_size=5").json()["items"]), None)
 
     def stop(self, wait_s=30):
         if self.process.poll() is None:

@@ -11,12 +11,11 @@ import httpx
 import pytest
 
 from tests.conftest import until
-
-MESSAGES = [{"role": "user", "content": "x"}]
+from tests.lives import MESSAGES, assert_told, said, seconds
 
 
 def body(model, **fields):
-    return {"model": model, "messages": [{"role": "user", "content": "x"}], **fields}
+    return {"model": model, "messages": MESSAGES, **fields}
 
 
 def read_until(link, marker):
@@ -32,6 +31,14 @@ def request_id(received):
     return next(line for line in received.split(b"\r\n") if line.startswith(b"x-request-id")).split(b": ")[1].decode()
 
 
+@contextlib.contextmanager
+def beginning(server):
+    """The id of the one prediction that begins in the body, put into the list it gives."""
+    before, found = server.newest(), []
+    yield found
+    found.append(until(lambda: (newest := server.newest()) != before and newest)["id"])
+
+
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
 def test_a_client_that_leaves_a_stream_cancels_its_prediction_within_a_second(stage, reset):
     """LIFE-01."""
@@ -41,39 +48,44 @@ def test_a_client_that_leaves_a_stream_cancels_its_prediction_within_a_second(st
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     link.close()
     left = time.monotonic()
-    record = stage.record(request_id(received))
-    assert (record["status"], record["reason"]) == ("cancelled", "client_gone")
+    record = stage.prediction(request_id(received))
     assert time.monotonic() - left < 1
-    assert 0 < record["completion_tokens"] < 400
+    assert_told(record, "cancelled", "client_gone")
+    assert 0 < record["metrics"]["usage"]["completion_tokens"] < 400
+    logged = stage.record(record["id"])
+    assert (logged["status"], logged["reason"]) == ("cancelled", "client_gone")
+    assert logged["completion_tokens"] == record["metrics"]["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("model", ["test/slow", "test/never"], ids=["decoding", "reading"])
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
 def test_a_client_that_leaves_a_plain_answer_cancels_its_prediction(stage, model, reset):
     """LIFE-02: nothing was sent yet, so no write can fail."""
-    before = len(stage.records())
-    link = stage.open_chat(body(model))
+    with beginning(stage) as ids:
+        link = stage.open_chat(body(model))
     time.sleep(0.3)
     if reset:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     link.close()
     left = time.monotonic()
-    until(lambda: len(stage.records()) > before, 2)
+    record = stage.prediction(ids[0])
     assert time.monotonic() - left < 0.5
-    assert stage.records()[-1]["reason"] == "client_gone"
+    assert_told(record, "cancelled", "client_gone")
+    assert bool(said(record)) is (model == "test/slow")
 
 
 def test_a_client_that_leaves_the_queue_is_never_started(stage):
     """LIFE-03."""
     with contextlib.closing(stage.open_chat(body("test/narrow", stream=True))) as first:
         read_until(first, b"Hello")
-        queued = stage.open_chat(body("test/narrow"))
+        with beginning(stage) as ids:
+            queued = stage.open_chat(body("test/narrow"))
         time.sleep(0.2)
-        before = len(stage.records())
         queued.close()
-        until(lambda: len(stage.records()) > before, 2)
-        assert stage.records()[-1] | {"reason": "client_gone", "completion_tokens": 0} == stage.records()[-1]
-        assert stage.records()[-1]["prompt_tokens"] == 0, "it must never have been accepted"
+        record = stage.prediction(ids[0], 2)
+        assert_told(record, "cancelled", "client_gone")
+        assert record["metrics"]["usage"]["prompt_tokens"] == 0, "it must never have been accepted"
+        assert record["metrics"]["queue_time"] is None, "it must never have been started"
         read_until(first, b"[DONE]")
 
 
@@ -86,6 +98,9 @@ def test_a_client_that_shuts_its_sending_side_still_gets_its_whole_answer(stage,
     assert b"HTTP/1.1 200" in answer
     assert answer.count(b"Hello") == 20
     assert (b"[DONE]" in answer) is stream
+    record = stage.prediction(request_id(answer))
+    assert_told(record, "succeeded")
+    assert said(record).count("Hello") == 20
 
 
 def test_a_passed_deadline_is_a_504_that_nobody_retries_and_a_cancelled_prediction(stage):
@@ -96,8 +111,13 @@ def test_a_passed_deadline_is_a_504_that_nobody_retries_and_a_cancelled_predicti
     assert answer.status_code == 504
     assert answer.headers["x-should-retry"] == "false"
     assert answer.json()["error"]["code"] == "deadline_exceeded"
-    record = stage.record(answer.headers["x-request-id"])
-    assert (record["status"], record["reason"]) == ("cancelled", "deadline")
+    record = stage.prediction(answer.headers["x-request-id"])
+    assert_told(record, "cancelled", "deadline")
+    assert record["error"]["message"] == answer.json()["error"]["message"]
+    assert record["output"] is None
+    assert seconds(record["metrics"]["queue_time"]) < 0.3
+    logged = stage.record(record["id"])
+    assert (logged["status"], logged["reason"]) == ("cancelled", "deadline")
 
 
 def test_a_client_may_ask_for_an_earlier_deadline_but_not_a_later_one(stage):
@@ -123,14 +143,26 @@ def test_a_deadline_passed_in_mid_stream_is_an_error_frame_without_done(stage):
     assert json.loads(frames[-2].removeprefix("data: "))["error"]["code"] == "deadline_exceeded"
     assert "[DONE]" not in answer.text
     assert '"finish_reason":"stop"' not in answer.text
+    record = stage.prediction(answer.headers["x-request-id"])
+    assert_told(record, "cancelled", "deadline")
+    chunks = [json.loads(frame.removeprefix("data: ")) for frame in frames[:-2]]
+    told = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+    assert told
+    assert said(record) == told, "what was recorded is what was sent"
+    assert record["output"]["choices"][0]["finish_reason"] is None
+    assert 0.3 < seconds(record["execution_time"]) < 0.8
 
 
 def test_the_deadline_counts_the_wait_in_the_queue(stage):
     with contextlib.closing(stage.open_chat(body("test/narrow", stream=True))) as first:
         read_until(first, b"Hello")
         begun = time.monotonic()
-        assert stage.chat("test/narrow", headers={"x-request-timeout-seconds": "0.3"}).status_code == 504
+        answer = stage.chat("test/narrow", headers={"x-request-timeout-seconds": "0.3"})
+        assert answer.status_code == 504
         assert time.monotonic() - begun < 1
+        record = stage.prediction(answer.headers["x-request-id"])
+        assert_told(record, "cancelled", "deadline")
+        assert record["metrics"]["queue_time"] is None
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -138,6 +170,9 @@ def test_an_engine_that_dies_before_it_accepts_gives_its_true_status(stage, stre
     answer = stage.chat("test/dead", stream=stream)
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_failed")
     assert answer.headers["x-should-retry"] == "false"
+    record = stage.prediction(answer.headers["x-request-id"])
+    assert_told(record, "failed", code="engine_failed")
+    assert (record["error"]["source"], record["output"]) == ("internal", None)
 
 
 def test_an_engine_that_dies_in_mid_stream_gives_an_error_frame_without_done(stage):
@@ -146,8 +181,9 @@ def test_an_engine_that_dies_in_mid_stream_gives_an_error_frame_without_done(sta
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_failed"
     assert end == ""
     assert "[DONE]" not in answer.text
-    record = stage.record(answer.headers["x-request-id"])
-    assert (record["status"], record["completion_tokens"]) == ("failed", 2)
+    record = stage.prediction(answer.headers["x-request-id"])
+    assert_told(record, "failed", code="engine_failed")
+    assert (said(record), record["metrics"]["usage"]["completion_tokens"]) == ("Hello,", 2)
 
 
 def test_a_full_queue_is_a_503_at_once_that_says_when_to_come_back(stage):
@@ -159,6 +195,7 @@ def test_a_full_queue_is_a_503_at_once_that_says_when_to_come_back(stage):
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_full")
     assert int(answer.headers["retry-after"]) >= 1
     assert float(answer.headers["x-ratelimit-reset"]) >= time.time() - 1
+    assert_told(stage.prediction(answer.headers["x-request-id"]), "failed", code="queue_full")
     for link in links:
         link.close()
 
@@ -171,6 +208,25 @@ def test_a_connection_is_clean_after_an_error(stage):
             assert client.post("/v1/chat/completions", json={}).status_code == 422
             answer = client.post("/v1/chat/completions", json=body("test/hello:1")).json()
             assert answer["choices"][0]["message"]["content"] == "Hello, world!"
+
+
+def test_a_connection_is_clean_after_a_cancel(stage):
+    """LIFE-12: the same connection, for a whole answer that was cancelled and for a stream that was."""
+    with httpx.Client(base_url=stage.url, headers=stage.headers, timeout=10) as client:
+        for stream, status in ((False, 409), (True, 200)):
+            canceller = threading.Thread(target=cancel_next, args=(stage, stage.newest()))
+            canceller.start()
+            cancelled = client.post("/v1/chat/completions", json=body("test/slow", stream=stream))
+            canceller.join()
+            assert (cancelled.status_code, "prediction_cancelled" in cancelled.text) == (status, True)
+            answer = client.post("/v1/chat/completions", json=body("test/hello:1")).json()
+            assert answer["choices"][0]["message"]["content"] == "Hello, world!"
+
+
+def cancel_next(server, before):
+    """Cancel the next prediction that starts."""
+    newest = until(lambda: (one := server.newest()) != before and one["status"] == "started" and one)
+    assert server.cancel(newest["id"]).text == "null"
 
 
 def test_fifty_streams_at_once_all_end_whole(stage):
@@ -190,13 +246,12 @@ def test_fifty_streams_at_once_all_end_whole(stage):
 
 def test_a_client_that_sends_ahead_and_leaves_cancels_what_runs(stage):
     """LIFE-01: the request that runs is not the last one that came."""
-    before = len(stage.records())
-    link = stage.open_chat({"model": "test/slow", "messages": MESSAGES, "max_tokens": 200})
-    link.sendall(stage.request_bytes({"model": "test/hello", "messages": MESSAGES}))
+    with beginning(stage) as ids:
+        link = stage.open_chat({"model": "test/slow", "messages": MESSAGES, "max_tokens": 200})
+        link.sendall(stage.request_bytes({"model": "test/hello", "messages": MESSAGES}))
     time.sleep(0.3)
     link.close()
-    until(lambda: len(stage.records()) > before, 2)
-    assert (stage.records()[-1]["status"], stage.records()[-1]["reason"]) == ("cancelled", "client_gone")
+    assert_told(stage.prediction(ids[0], 2), "cancelled", "client_gone")
 
 
 def test_requests_sent_ahead_are_answered_in_their_order(stage):

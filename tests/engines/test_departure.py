@@ -1,5 +1,7 @@
 """Leaving the real engine, and the real engine leaving: measured in the engine's own state."""
 
+import json
+import re
 import signal
 import time
 
@@ -11,6 +13,7 @@ from tests.conftest import REAL, real_config, serving, until
 STOPPED_S = 0.2
 LONG = "The keeper wrote the weather down again. " * 750
 """About 6,000 tokens."""
+GONE = ("client_gone", "prediction_cancelled")
 
 
 def body(text="Write a long story about the sea.", **fields):
@@ -22,16 +25,28 @@ def at_rest(server):
     return state if (state.requests, state.reading, state.decoding) == (0, 0, 0) else None
 
 
-def assert_stops(server, link):
-    """Close the connection, and see the engine's own work stop within STOPPED_S."""
+def assert_stops(server, leave):
+    """Leave, and see the engine's own work stop within STOPPED_S."""
     left = time.monotonic()
-    link.close()
+    leave()
     until(lambda: at_rest(server), 5)
     took = time.monotonic() - left
     assert took < STOPPED_S, f"{took:.3f} s"
     steps = server.engine_state().steps
     time.sleep(0.3)
     assert server.engine_state().steps == steps, "the engine goes on for nobody"
+
+
+def assert_recorded(record, reason, code, *, said, prompt=True):
+    """The record says why it was cancelled, and how far the real engine had come."""
+    usage = record["metrics"]["usage"]
+    assert (record["status"], record["error"]["detail"]) == ("cancelled", {"code": code, "reason": reason})
+    assert (usage["completion_tokens"] > 0, usage["prompt_tokens"] > 0) == (said, prompt)
+    assert (record["output"] is not None) is said
+    if said:
+        assert record["output"]["choices"][0]["message"]["content"]
+        assert record["output"]["usage"]["completion_tokens"] == usage["completion_tokens"]
+    assert (record["execution_time"] is not None) is prompt
 
 
 def read_until(link, marker):
@@ -46,7 +61,9 @@ def read_until(link, marker):
 def test_leaving_while_it_decodes_stops_the_engine_within_200_ms(house, stream):
     link = house.open_chat(body(stream=stream, max_tokens=2000, logit_bias={"2": -100}))
     until(lambda: house.engine_state().decoding, 10)
-    assert_stops(house, link)
+    time.sleep(0.2)
+    assert_stops(house, link.close)
+    assert_recorded(house.prediction(house.newest()["id"]), *GONE, said=True)
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
@@ -56,8 +73,21 @@ def test_leaving_while_it_reads_a_long_prompt_stops_the_engine_within_200_ms(hou
     until(lambda: house.engine_state().reading, 20)
     time.sleep(0.5)
     before = house.engine_state().read_tokens
-    assert_stops(house, link)
+    assert_stops(house, link.close)
     assert house.engine_state().read_tokens - before < 1000
+    assert_recorded(house.prediction(house.newest()["id"]), *GONE, said=False)
+
+
+@pytest.mark.parametrize("state", ["reading", "decoding"])
+def test_a_cancel_by_name_stops_the_engine_within_200_ms(house, state):
+    """LIFE-08."""
+    text = LONG + str(time.time()) if state == "reading" else "Write a long story about the sea."
+    asked = {"messages": [{"role": "user", "content": text}], "max_tokens": 2000, "logit_bias": {"2": -100}}
+    made = house.post(json.dumps({"model": REAL, "input": asked}), path="/v1/predictions").json()
+    until(lambda: getattr(house.engine_state(), state), 20)
+    time.sleep(0.5)
+    assert_stops(house, lambda: house.cancel(made["id"]))
+    assert_recorded(house.prediction(made["id"]), "requested", "prediction_cancelled", said=state == "decoding")
 
 
 def test_leaving_the_queue_starts_nothing_in_the_engine(house):
@@ -67,19 +97,21 @@ def test_leaving_the_queue_starts_nothing_in_the_engine(house):
     queued = house.open_chat(body(max_tokens=2000))
     time.sleep(0.3)
     assert house.engine_state().requests == 1
-    before = len(house.records())
     left = time.monotonic()
     queued.close()
-    until(lambda: len(house.records()) > before, 5)
+    record = house.prediction(house.newest()["id"])
     assert time.monotonic() - left < STOPPED_S
-    assert house.records()[-1]["prompt_tokens"] == 0
-    assert_stops(house, running)
+    assert_recorded(record, *GONE, said=False, prompt=False)
+    assert record["metrics"]["queue_time"] is None
+    assert_stops(house, running.close)
 
 
 def test_a_deadline_stops_the_engine_while_it_reads(house):
     answer = house.chat(REAL, LONG + str(time.time()), headers={"x-request-timeout-seconds": "1"})
     assert answer.status_code == 504
     until(lambda: at_rest(house), STOPPED_S)
+    record = house.prediction(answer.headers["x-request-id"])
+    assert_recorded(record, "deadline", "deadline_exceeded", said=False)
 
 
 @pytest.fixture
@@ -109,6 +141,10 @@ def test_a_killed_engine_ends_its_streams_in_an_error_frame_and_comes_back(fragi
     assert time.monotonic() - killed < 1
     assert b'"code":"engine_failed"' in received
     assert b"[DONE]" not in received
+    record = fragile.prediction(fragile.newest()["id"])
+    assert (record["status"], record["error"]["detail"]["code"]) == ("failed", "engine_failed")
+    told = "".join(json.loads(text) for text in re.findall(r'"content":("(?:[^"\\]|\\.)+")', received.decode()))
+    assert record["output"]["choices"][0]["message"]["content"].endswith(told)
     assert fragile.chat(REAL, "Hi", max_tokens=3).status_code == 200
     assert child_of(fragile).pid != child.pid
     assert fragile.process.poll() is None
