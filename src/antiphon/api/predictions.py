@@ -184,12 +184,15 @@ async def cancel(services: Services, account: str, key: UUID) -> None:
         if not running.prediction.status.is_terminal:
             running.cancel(CancelReason.REQUESTED)
             return
+        reason = running.prediction.reason  # Its end is on the way to the store, which does not know it yet.
     elif await services.archive.request_cancel(account, key):
         return
-    record = await services.archive.get(account, key)
-    if record is None:
-        raise UnknownPrediction("There is no such prediction.")
-    if record.reason is not CancelReason.REQUESTED:
+    else:
+        record = await services.archive.get(account, key)
+        if record is None:
+            raise UnknownPrediction("There is no such prediction.")
+        reason = record.reason
+    if reason is not CancelReason.REQUESTED:
         raise PredictionEnded("The prediction has ended already.")
 
 
