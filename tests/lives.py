@@ -54,6 +54,18 @@ def kept_in(url, config=LIVES):
     return f'[store]\nurl = "{url}"\n{config}'
 
 
+def create(server, model, **fields):
+    """A prediction that nobody holds a connection for; give its id."""
+    body = json.dumps({"model": model, "input": {"messages": MESSAGES, **fields}})
+    made = server.post(body, path="/v1/predictions")
+    assert made.status_code == 201, made.text
+    return made.json()["id"]
+
+
+def status_of(server, prediction_id):
+    return server.get(f"/v1/predictions/{prediction_id}").json()["status"]
+
+
 def key_of(server, account):
     """A new key for an account, made on the command line."""
     command = [sys.executable, "-m", "antiphon.cli", "keys", "create", "--account", account]
@@ -171,8 +183,7 @@ async def crowd(count: int, at_once: int, task: Callable[[int], Awaitable]) -> l
     numbers, results = iter(range(count)), []
 
     async def work():
-        for number in numbers:
-            results.append(await task(number))
+        results.extend([await task(number) for number in numbers])
 
     async with anyio.create_task_group() as group:
         for _ in range(at_once):
