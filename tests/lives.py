@@ -32,7 +32,7 @@ queue = 10_000
 [[models."test/brief".versions]]
 number = 1
 engine = "scripted"
-script = { token_s = 0.01 }
+script = { token_s = 0.04 }
 """
     + "".join(
         f"""
@@ -131,6 +131,10 @@ class Line:
         self._server, self._stream = server, stream
         self._received = BufferedByteReceiveStream(stream)
 
+    @classmethod
+    async def to(cls, server):
+        return cls(server, await anyio.connect_tcp("127.0.0.1", server.port))
+
     async def send(self, method, path, body=None, **headers):
         raw = b"" if body is None else json.dumps(body).encode()
         head = {
@@ -161,9 +165,6 @@ class Line:
         """Read a stream as far as a text."""
         return await self._received.receive_until(marker, 10_000_000) + marker
 
-    async def more(self):
-        return await self._received.receive()
-
     async def close(self):
         await self._stream.aclose()
 
@@ -173,9 +174,11 @@ class Line:
 
 @asynccontextmanager
 async def line(server):
-    stream = await anyio.connect_tcp("127.0.0.1", server.port)
-    async with stream:
-        yield Line(server, stream)
+    one = await Line.to(server)
+    try:
+        yield one
+    finally:
+        await one.close()
 
 
 async def crowd(count: int, at_once: int, task: Callable[[int], Awaitable]) -> list:
