@@ -26,6 +26,12 @@ CODES = {
 LIVES = (
     SCRIPTED
     + """
+[models."hermit/only"]
+visibility = "private"
+account = "hermit"
+[[models."hermit/only".versions]]
+number = 1
+engine = "scripted"
 [models."test/brief"]
 slots = 128
 queue = 10_000
