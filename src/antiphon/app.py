@@ -21,7 +21,7 @@ from antiphon.core.background import Background
 from antiphon.core.ports import Engine
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Offer, Registry
-from antiphon.domain.errors import EngineFailed
+from antiphon.domain.errors import EngineFailed, StorageUnavailable
 from antiphon.domain.models import Model, Version
 from antiphon.domain.prediction import CancelReason
 from antiphon.domain.record import Record
@@ -44,7 +44,7 @@ from antiphon.store.versions import hold_to_definitions
 from antiphon.wire.json_in import Limits
 from antiphon.wire.wriftai import prediction_body
 
-__all__ = ("EngineFailed", "PortTaken", "StoreUnfit", "WeightsError", "pull", "run")
+__all__ = ("EngineFailed", "PortTaken", "StorageUnavailable", "StoreUnfit", "WeightsError", "pull", "run")
 
 
 def pull(settings: Settings) -> dict[tuple[str, int], Path]:
@@ -71,7 +71,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         announce: is given the lines to show once requests are taken.
 
     Raises:
-        PortTaken, StoreUnfit, WeightsError, EngineFailed: it cannot start; the message is one line.
+        PortTaken, StoreUnfit, StorageUnavailable, WeightsError, EngineFailed: it cannot start; the message is one line.
     """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     listener = bind(settings.server.host, settings.server.port)
@@ -110,7 +110,7 @@ async def _services(
         if record.webhook:
             hooks.send(record.id, record.webhook, prediction_body(record))
 
-    predictor = await _predictor(settings, database, notify, stack)
+    predictor, is_store_well = await _predictor(settings, database, notify, stack)
     background = Background(predictor)
     await stack.enter_async_context(background.open())
     return Services(
@@ -123,6 +123,7 @@ async def _services(
         idempotency=SqlIdempotency(database),
         limits=_limits(settings),
         deadline_s=settings.server.deadline_s,
+        is_store_well=is_store_well,
         has_records=settings.store.record,
         check_webhook=partial(check_url, allow_private=settings.webhooks.allow_private),
     )
@@ -130,9 +131,10 @@ async def _services(
 
 async def _predictor(
     settings: Settings, database: Database, notify: Callable[[Record], None], stack: AsyncExitStack
-) -> Predictor:
+) -> tuple[Predictor, Callable[[], bool]]:
+    """Set up what runs predictions; give it, and what says whether its store is well."""
     if not settings.store.record:
-        return Predictor(LoggedRecords())
+        return Predictor(LoggedRecords()), lambda: True
     retention = Retention(settings.store.retain_s, settings.store.retain_rows)
     keeper = Keeper(database, settings.home / "run", retention, notify)
     recorder = Recorder(database, keeper.instance, settings.store.record_bytes, notify)
@@ -140,7 +142,7 @@ async def _predictor(
     # The recorder within the keeper: this process counts as alive until its last word is written.
     await stack.enter_async_context(keeper.open(partial(predictor.cancel, reason=CancelReason.REQUESTED)))
     await stack.enter_async_context(recorder.open())
-    return predictor
+    return predictor, lambda: keeper.is_well
 
 
 def _announcer(announce: Callable[[str], None], banner: str) -> Callable[[], Awaitable[None]]:

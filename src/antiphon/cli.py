@@ -72,7 +72,13 @@ def serve() -> None:
     from antiphon import app as server  # noqa: PLC0415
 
     server.configure_log()
-    failures = (server.PortTaken, server.StoreUnfit, server.WeightsError, server.EngineFailed)
+    failures = (
+        server.PortTaken,
+        server.StoreUnfit,
+        server.WeightsError,
+        server.EngineFailed,
+        server.StorageUnavailable,
+    )
     _run(server.run(settings, typer.echo), *failures)
 
 

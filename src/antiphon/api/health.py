@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response
 
 from antiphon.api.services import Services
+from antiphon.domain.errors import StorageUnavailable
 
 
 def router(services: Services) -> APIRouter:
@@ -25,5 +26,7 @@ def router(services: Services) -> APIRouter:
 def _readiness(services: Services) -> str:
     if services.predictor.is_draining:
         return "draining"
+    if not services.is_store_well():
+        return StorageUnavailable.code
     engines = [engine for offer in services.registry.offers() for engine in offer.engines.values()]
     return "ready" if all(engine.state.is_ready for engine in engines) else "engine_unavailable"

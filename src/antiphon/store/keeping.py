@@ -72,6 +72,8 @@ class Keeper:
         self.instance = uuid4().hex
         self._database, self._run_dir, self._retention = database, run_dir, retention
         self._notify = notify
+        self._failing: set[float] = set()
+        """The periods of those tasks whose last turn failed."""
         self._seen: dict[str, tuple[int, int]] = {}
         """The last beat of each process on another machine, and how often in a row it was that one."""
 
@@ -99,18 +101,25 @@ class Keeper:
                 yield
                 group.cancel_scope.cancel()
         finally:
-            path.unlink(missing_ok=True)
             os.close(handle)
             with suppress(StorageUnavailable), anyio.CancelScope(shield=True):
-                await self._database.write(self._goodbye)
+                # What could not be written is another's to end, who knows by the file that this process is gone.
+                if await self._database.write(self._goodbye):
+                    path.unlink(missing_ok=True)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the store could be read and written when that was last tried, some seconds ago at most."""
+        return self._failing.isdisjoint({BEAT_S, RECONCILE_S})
 
     async def _every(self, period_s: float, task: Callable[[], Awaitable[None]]) -> None:
         while True:
             await anyio.sleep(period_s)
             try:
                 await task()
+                self._failing.discard(period_s)
             except StorageUnavailable:
-                continue  # The next turn tries again; requests hear of it from their own tries.
+                self._failing.add(period_s)  # The next turn tries again.
             except Exception:  # noqa: BLE001 - one turn's fault must not end the keeping
                 _log.exception("keeping the store failed")
 
@@ -121,10 +130,12 @@ class Keeper:
         if connection.execute(mine).rowcount == 0:
             connection.execute(insert(instances).values(id=self.instance, beat=0))
 
-    def _goodbye(self, connection: Connection) -> None:
+    def _goodbye(self, connection: Connection) -> bool:
         left = select(predictions.c.id).where(predictions.c.instance == self.instance, text(RUNNING))
-        if connection.execute(left.limit(1)).first() is None:
-            connection.execute(delete(instances).where(instances.c.id == self.instance))
+        if connection.execute(left.limit(1)).first() is not None:
+            return False
+        connection.execute(delete(instances).where(instances.c.id == self.instance))
+        return True
 
     async def _reconcile(self) -> None:
         """End what dead processes left unfinished."""

@@ -106,6 +106,8 @@ class _Draft:
     states: list[Prediction] = field(default_factory=list)
     """Every state it passed through, where somebody is to be told of each."""
     is_settled: bool = False
+    is_doubtful: bool = False
+    """Whether it may not be there at all."""
 
     def settle(self, error: StorageUnavailable | None = None) -> None:
         self.is_settled = True
@@ -146,7 +148,7 @@ class Recorder:
         if state.status.is_terminal:
             log_ended(running)
         if state.id in self._refused:
-            return self._hopeless(state)
+            return self._hopeless(running)
         draft = self._queue.get(state.id)
         if draft is None:
             draft = _Draft(running, state, state.status is Status.PENDING, time.monotonic(), [_Ticket(self._hold)])
@@ -158,11 +160,15 @@ class Recorder:
         self._wake.set()
         return draft.tickets[0]
 
-    def _hopeless(self, state: Prediction) -> _Ticket:
-        if state.status.is_terminal:
-            self._refused.discard(state.id)
-        ticket = _Ticket(self._hold)
+    def _hopeless(self, running: Running) -> _Ticket:
+        state, ticket = running.prediction, _Ticket(self._hold)
         ticket.settle(_unavailable())
+        if state.status.is_terminal:
+            self._refused.remove(state.id)
+            # The store may have died after it wrote the beginning, before it said so: if that is there, it must end.
+            if len(self._late) < MOST_LATE:
+                doubtful = _Draft(running, state, is_new=False, since=0, tickets=[], is_settled=True, is_doubtful=True)
+                self._late[state.id] = doubtful
         return ticket
 
     @asynccontextmanager
@@ -237,6 +243,8 @@ class Recorder:
         draft.settle()
 
     def _tell(self, draft: _Draft, *, is_lost: bool) -> None:
+        if draft.is_doubtful:
+            return
         if is_lost:
             _log.warning("a prediction was ended by another process", id=str(draft.state.id))
             return
