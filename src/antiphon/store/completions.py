@@ -5,11 +5,12 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from antiphon.core.ports import StoredQuery
 from antiphon.domain.errors import UnknownCompletion
 from antiphon.domain.record import Record
+from antiphon.store.archive import beyond
 from antiphon.store.batch import pair
 from antiphon.store.database import Database
 from antiphon.store.rows import record_of
@@ -105,10 +106,6 @@ def _found(account: str, query: StoredQuery, start: Any) -> Any:
     if query.model:
         found = found.where(predictions.c.model == query.model)
     if start is not None:
-        created, last = start
-        if query.is_descending:
-            found = found.where(or_(source.created_us < created, and_(source.created_us == created, key < last)))
-        else:
-            found = found.where(or_(source.created_us > created, and_(source.created_us == created, key > last)))
+        found = found.where(beyond(tuple(start), source.created_us, key, is_rising=not query.is_descending))
     order = [source.created_us, key]
     return found.order_by(*([each.desc() for each in order] if query.is_descending else order)).limit(query.limit + 1)
