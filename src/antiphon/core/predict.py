@@ -142,16 +142,18 @@ class Predictor:
         if error is not None:
             running.error = tell(error) if isinstance(error, Exception) else _ended_early(running)
         writing = self._records.write(running)
+        unwritten: StorageUnavailable | None = StorageUnavailable("The prediction could not be recorded in time.")
         with CancelScope(shield=True, deadline=anyio.current_time() + RECORD_GRACE_S):
             try:
                 await writing.wait()
-            except StorageUnavailable as unwritten:
-                running.error = running.error or unwritten
-                if error is None:
-                    raise
-            finally:
-                running.is_over = True
-                running.tell()
+                unwritten = None
+            except StorageUnavailable as failed:
+                unwritten = failed
+        running.error = running.error or unwritten
+        running.is_over = True
+        running.tell()
+        if unwritten and error is None:
+            raise unwritten
 
 
 def _pending(call: Call) -> Prediction:

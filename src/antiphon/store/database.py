@@ -25,9 +25,11 @@ from antiphon.domain.errors import StorageUnavailable
 from antiphon.store.unfit import StoreUnfit
 
 BUSY_MS = 1_000
-"""How long one try waits for another process to finish writing."""
+"""How long SQLite waits by itself for another process; never with a write, which would keep all others waiting too."""
 PATIENCE_S = 4.0
-"""How long a write is tried again for that reason, unless it says otherwise."""
+"""How long a write is tried again while another process writes, unless it says otherwise."""
+PAUSES_S = (0.005, 0.1)
+"""How long it waits between two tries: at first, and at most."""
 ANSWER_S = 4.0
 """How long PostgreSQL may take for anything."""
 READERS = 4
@@ -115,7 +117,8 @@ class _Sqlite:
     def __init__(self, path: Path) -> None:
         self.place = str(path)
         # NORMAL: what was committed survives the death of this process; a power cut may take the last moments.
-        self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE", "journal_mode=WAL", "synchronous=NORMAL")
+        pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=0")
+        self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE", *pragmas)
         self._reader = _sqlite_engine(path, "BEGIN", "query_only=ON")
         self._one, self._some = CapacityLimiter(1), CapacityLimiter(READERS)
 
@@ -123,13 +126,15 @@ class _Sqlite:
         return await anyio.to_thread.run_sync(_used, self._reader, use, limiter=self._some)
 
     async def write(self, use: Callable[[Connection], T], *, patience_s: float = PATIENCE_S) -> T:
-        end = anyio.current_time() + patience_s
+        end, (pause_s, longest_s) = anyio.current_time() + patience_s, PAUSES_S
         while True:
             try:
                 return await anyio.to_thread.run_sync(_used, self._writer, use, limiter=self._one)
             except StorageUnavailable as error:
                 if not is_busy(error) or anyio.current_time() >= end:
                     raise
+            await anyio.sleep(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
 
     async def close(self) -> None:
         self._reader.dispose()
