@@ -4,11 +4,11 @@ import base64
 import binascii
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, text, update
 
 from antiphon.domain.errors import FieldFault, InvalidRequest
 from antiphon.domain.prediction import Status
@@ -19,8 +19,6 @@ from antiphon.store.tables import RUNNING, predictions, runs
 
 BRIEF = [column for column in predictions.c if column.name not in {"request", "output"}]
 """What lists read."""
-_PLACE = (predictions.c.created_us, predictions.c.id)
-"""What they are in the order of."""
 _CURSOR = re.compile(r"([np])([0-9]{1,19})-([0-9a-f]{32})")
 
 Key = tuple[int, str]
@@ -94,22 +92,24 @@ def _listed(account: str, status: Status | None, start: Key | None, *, is_back: 
     if status is not None:
         query = query.where(predictions.c.status == status.value)
     if start is not None:
-        query = query.where(beyond(start, *_PLACE, is_rising=is_back))
-    return query.order_by(*(_PLACE if is_back else [column.desc() for column in _PLACE]))
+        query = query.where(beyond(start, is_rising=is_back))
+    return query.order_by(*in_order(is_rising=is_back))
 
 
-def beyond(start: Key, created: Any, key: Any, *, is_rising: bool) -> Any:
-    """Give the condition of everything after a place in a list, so that an index is read from there on.
+_PLACE = (predictions.c.created_us, predictions.c.id)
 
-    Args:
-        start: the place.
-        created: the column that the list is in the order of.
-        key: the column that orders what was created at once.
-        is_rising: whether it begins with the oldest.
-    """
+
+def beyond(start: Key, *, is_rising: bool, place: Iterable[ColumnElement[Any]] = _PLACE) -> Any:
+    """Give the condition of everything after a place in a list, as a range of an index."""
+    created, key = place
     if is_rising:
         return and_(created >= start[0], or_(created > start[0], key > start[1]))
     return and_(created <= start[0], or_(created < start[0], key < start[1]))
+
+
+def in_order(*, is_rising: bool, place: Iterable[ColumnElement[Any]] = _PLACE) -> Iterable[Any]:
+    """Give the order of a list."""
+    return place if is_rising else [column.desc() for column in place]
 
 
 def _key_of(row: Mapping[str, Any]) -> Key:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,8 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from antiphon.core.running import Running
-from antiphon.domain.prediction import Prediction
+from antiphon.domain.chat import ChatRequest
+from antiphon.domain.prediction import Prediction, Status
 from antiphon.store.rows import moved_row, whole_row
 from antiphon.store.tables import RUNNING, predictions
 
@@ -38,8 +39,8 @@ _COUNT = text(
 )
 # What is written again, because nobody heard that it was written, has its labels already.
 _LABEL = text(
-    "INSERT INTO labels (account, pair, created_us, prediction) "
-    "VALUES (:account, :pair, :created_us, :prediction) ON CONFLICT DO NOTHING"
+    "INSERT INTO labels (account, label, created_us, prediction) "
+    "VALUES (:account, :label, :created_us, :prediction) ON CONFLICT DO NOTHING"
 )
 
 
@@ -59,15 +60,20 @@ def apply(changes: Sequence[Change], instance: str, most_bytes: int, connection:
         connection.execute(_COUNT, [{"model": model, "count": models[model]} for model in sorted(models)])
     moves = [change for change in changes if not change.is_new]
     lost = _move(connection, moves, most_bytes) if moves else frozenset()
-    pairs = [
-        pair
+    stored = [
+        row
         for one in changes
-        if one.running.call.work.request.store and one.state.id not in lost
-        for pair in label_rows(one.state, one.running.call.work.request.metadata)
+        if one.state.status is Status.SUCCEEDED and one.state.id not in lost
+        for row in _label_rows(one.state, one.running.call.work.request)
     ]
-    if pairs:
-        connection.execute(_LABEL, pairs)
+    if stored:
+        connection.execute(_LABEL, stored)
     return lost
+
+
+def _label_rows(state: Prediction, request: ChatRequest) -> list[dict[str, Any]]:
+    its = labels_of(state.model, request.metadata) if request.store else []
+    return label_rows(state.account, state.created_us, state.id.hex, its)
 
 
 def _move(connection: Connection, moves: Sequence[Change], most_bytes: int) -> frozenset[UUID]:
@@ -82,17 +88,14 @@ def _move(connection: Connection, moves: Sequence[Change], most_bytes: int) -> f
     return frozenset(UUID(key) for key, status in wanted.items() if statuses.get(key) != status)
 
 
-def label_rows(state: Prediction, metadata: Any) -> list[dict[str, Any]]:
-    """Give the rows by which a stored completion's metadata is found; none before it has succeeded."""
-    if state.status != "succeeded":
-        return []
-    return [
-        {"account": state.account, "pair": pair(*item), "created_us": state.created_us, "prediction": state.id.hex}
-        for item in metadata.items()
-    ]
+def label_rows(account: str, created_us: int, key: str, its: Iterable[bytes]) -> list[dict[str, Any]]:
+    """Give the rows of the labels of one stored completion."""
+    common = {"account": account, "created_us": created_us, "prediction": key}
+    return [common | {"label": label} for label in its]
 
 
-def pair(key: str, value: str) -> bytes:
-    """Give what stands for a pair of metadata."""
-    # With the key's length: no other pair, however cut, reads the same.
-    return hashlib.sha256(f"{len(key)} {key}{value}".encode()).digest()
+def labels_of(model: str | None, metadata: Mapping[str, str]) -> list[bytes]:
+    """Give what stands for a model, if there is one, and for each pair of metadata."""
+    # A pair with its key's length: no other pair, however cut, reads the same, and neither does a model.
+    texts = [f"{len(key)} {key}{value}" for key, value in metadata.items()]
+    return [hashlib.sha256(text.encode()).digest() for text in ([f"model {model}"] if model else []) + texts]

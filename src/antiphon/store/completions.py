@@ -1,20 +1,23 @@
 """Stored completions: the predictions that asked to be read again, found by model, metadata and place."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, select, update
 
 from antiphon.core.ports import StoredQuery
 from antiphon.domain.errors import UnknownCompletion
 from antiphon.domain.record import Record
-from antiphon.store.archive import beyond
-from antiphon.store.batch import pair
+from antiphon.store.archive import beyond, in_order
+from antiphon.store.batch import label_rows, labels_of
 from antiphon.store.database import Database
 from antiphon.store.rows import record_of
 from antiphon.store.tables import labels, predictions
+
+MANY = 1_000
+"""Up to here it is counted how many completions have a label."""
 
 
 class SqlCompletions:
@@ -34,8 +37,6 @@ class SqlCompletions:
 
     async def list(self, account: str, query: StoredQuery) -> tuple[tuple[Record, ...], bool]:
         """Give stored completions and whether there are more."""
-        if query.model and "\0" in query.model:
-            return (), False  # No model is called so, and to PostgreSQL it is no text.
 
         def find(connection: Connection) -> "list[Record]":
             start = None
@@ -44,7 +45,9 @@ class SqlCompletions:
                 start = connection.execute(select(*columns).where(_is(account, query.after))).first()
                 if start is None:
                     raise UnknownCompletion("'after' is not a stored completion.", param="after")
-            return [record_of(row) for row in connection.execute(_found(account, query, start)).mappings()]
+            wanted = _rarest_first(connection, account, labels_of(query.model, query.metadata))
+            found = _labelled(account, wanted, query, start) if wanted else _found(account, query, start)
+            return [record_of(row) for row in connection.execute(found).mappings()]
 
         records = await self._database.read(find)
         return tuple(records[: query.limit]), len(records) > query.limit
@@ -58,10 +61,9 @@ class SqlCompletions:
             row = connection.execute(select(predictions).where(_is(account, prediction_id))).mappings().first()
             if row is None:
                 return None
-            _unlabel(connection, prediction_id)
-            if metadata:
-                common = {"account": account, "created_us": row["created_us"], "prediction": row["id"]}
-                connection.execute(insert(labels), [common | {"pair": pair(*item)} for item in metadata.items()])
+            _unlabel(connection, account, prediction_id)
+            its = labels_of(row["model"], metadata)
+            connection.execute(insert(labels), label_rows(account, row["created_us"], row["id"], its))
             return record_of(row)
 
         return await self._database.write(write)
@@ -70,11 +72,9 @@ class SqlCompletions:
         """Take a completion out of the stored ones."""
 
         def write(connection: Connection) -> bool:
+            _unlabel(connection, account, prediction_id)
             left = update(predictions).where(_is(account, prediction_id)).values(is_stored=False)
-            is_ours = connection.execute(left).rowcount == 1
-            if is_ours:
-                _unlabel(connection, prediction_id)
-            return is_ours
+            return connection.execute(left).rowcount == 1
 
         return await self._database.write(write)
 
@@ -84,28 +84,46 @@ def _is(account: str, prediction_id: UUID) -> Any:
     return and_(columns.id == prediction_id.hex, columns.account == account, columns.is_stored)
 
 
-def _unlabel(connection: Connection, prediction_id: UUID) -> None:
-    connection.execute(delete(labels).where(labels.c.prediction == prediction_id.hex))
+def _unlabel(connection: Connection, account: str, prediction_id: UUID) -> None:
+    its = and_(labels.c.prediction == prediction_id.hex, labels.c.account == account)
+    connection.execute(delete(labels).where(its))
 
 
-def _found(account: str, query: StoredQuery, start: Any) -> Any:
-    """The query of one page. With metadata, the labels of the first pair lead; the others are looked up for each."""
-    pairs = [pair(*item) for item in query.metadata.items()]
-    lead = labels.alias() if pairs else None
-    source = lead.c if lead is not None else predictions.c
-    key = lead.c.prediction if lead is not None else predictions.c.id
-    found = select(predictions).where(predictions.c.account == account, predictions.c.is_stored)
-    if lead is not None:
-        found = found.where(lead.c.account == account, lead.c.pair == pairs[0], lead.c.prediction == predictions.c.id)
-    for other in pairs[1:]:
-        also = labels.alias()
-        match = (also.c.account == account, also.c.pair == other, also.c.prediction == predictions.c.id)
-        found = found.where(
-            select(also.c.prediction).where(*match, also.c.created_us == predictions.c.created_us).exists()
-        )
-    if query.model:
-        found = found.where(predictions.c.model == query.model)
+def _found(account: str, query: StoredQuery, start: Any) -> Select[Any]:
+    """The query of one page of everything."""
+    is_rising, columns = not query.is_descending, predictions.c
+    found = select(predictions).where(columns.account == account, columns.is_stored)
     if start is not None:
-        found = found.where(beyond(tuple(start), source.created_us, key, is_rising=not query.is_descending))
-    order = [source.created_us, key]
-    return found.order_by(*([each.desc() for each in order] if query.is_descending else order)).limit(query.limit + 1)
+        found = found.where(beyond(tuple(start), is_rising=is_rising))
+    return found.order_by(*in_order(is_rising=is_rising)).limit(query.limit + 1)
+
+
+def _labelled(account: str, wanted: Sequence[bytes], query: StoredQuery, start: Any) -> Select[Any]:
+    """The query of one page of what has all these labels: the first leads, the others are looked up for each of its.
+
+    It is the labels that are gone through, so that of the predictions only those of the page are read.
+    """
+    is_rising, lead = not query.is_descending, labels.alias()
+    place = (lead.c.created_us, lead.c.prediction)
+    keys = select(lead.c.prediction).where(lead.c.account == account, lead.c.label == wanted[0])
+    for other in wanted[1:]:
+        also = labels.alias()
+        its = (also.c.created_us == lead.c.created_us, also.c.prediction == lead.c.prediction)
+        keys = keys.where(select(also.c.label).where(also.c.account == account, also.c.label == other, *its).exists())
+    if start is not None:
+        keys = keys.where(beyond(tuple(start), is_rising=is_rising, place=place))
+    page = keys.order_by(*in_order(is_rising=is_rising, place=place)).limit(query.limit + 1).subquery()
+    found = select(predictions).where(predictions.c.id == page.c.prediction)
+    return found.order_by(*in_order(is_rising=is_rising))
+
+
+def _rarest_first(connection: Connection, account: str, wanted: Sequence[bytes]) -> Sequence[bytes]:
+    """Put the label that the fewest have in front; those that many have count alike."""
+    if len(wanted) < 2:  # noqa: PLR2004 - one is first already
+        return wanted
+    some = [
+        select(labels.c.label).where(labels.c.account == account, labels.c.label == each).limit(MANY).subquery()
+        for each in wanted
+    ]
+    counts = connection.execute(select(*[select(func.count()).select_from(one).scalar_subquery() for one in some]))
+    return [label for _, label in sorted(zip(counts.one(), wanted, strict=True))]

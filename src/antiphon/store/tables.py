@@ -98,13 +98,13 @@ labels = Table(
     "labels",
     metadata,
     Column("account", String(64), nullable=False),
-    Column("pair", LargeBinary(32), nullable=False),
+    Column("label", LargeBinary(32), nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("prediction", String(32), nullable=False, index=True),
-    PrimaryKeyConstraint("account", "pair", "created_us", "prediction"),
+    PrimaryKeyConstraint("account", "label", "created_us", "prediction"),
 )
-"""The metadata of stored completions, one pair of key and value a row, so that a filter finds them without reading any
-other. A pair is only ever compared, so its sha256 is enough."""
+"""By what stored completions are found: a row for the model of each and for each pair of its metadata, so that a filter
+finds them without reading any other. A label is only ever compared, so the sha256 of what it stands for is enough."""
 
 idempotency = Table(
     "idempotency",

@@ -22,10 +22,10 @@ def upgrade() -> None:
     op.create_table(
         "labels",
         sa.Column("account", sa.String(64), nullable=False),
-        sa.Column("pair", sa.LargeBinary(32), nullable=False),
+        sa.Column("label", sa.LargeBinary(32), nullable=False),
         sa.Column("created_us", sa.BigInteger, nullable=False),
         sa.Column("prediction", sa.String(32), nullable=False, index=True),
-        sa.PrimaryKeyConstraint("account", "pair", "created_us", "prediction"),
+        sa.PrimaryKeyConstraint("account", "label", "created_us", "prediction"),
     )
     op.create_table(
         "idempotency",
