@@ -34,9 +34,9 @@ RECONCILE_S = 5.0
 RETAIN_S = 60.0
 SAME_BEATS = 4
 """After how many looks in a row at the same beat a process on another machine counts as dead."""
-AT_ONCE = 500
-"""How many rows one transaction ends or removes."""
-PAUSE_S = 0.05
+AT_ONCE = 100
+"""How many rows one transaction ends or removes: 5 to 30 ms, which is how long a new prediction may have to wait."""
+PAUSE_S = 0.02
 """How long it leaves the store to others after each."""
 _ANY_AGE = 2**62
 
