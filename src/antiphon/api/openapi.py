@@ -74,5 +74,13 @@ def version_schemas() -> dict[str, Any]:
     for name in ("model", "stream", "stream_options"):
         given["properties"].pop(name, None)
     given["required"] = ["messages"]
-    said = {"id": {"type": "string"}, "object": {"const": "chat.completion"}, "choices": {"type": "array"}}
-    return {"input": given, "output": {"type": "object", "properties": said, "required": list(said)}}
+    return {
+        "input": given,
+        "output": _completion("chat.completion"),
+        "stream_output": _completion("chat.completion.chunk"),
+    }
+
+
+def _completion(kind: str) -> dict[str, Any]:
+    said = {"id": {"type": "string"}, "object": {"const": kind}, "choices": {"type": "array"}}
+    return {"type": "object", "properties": said, "required": list(said)}

@@ -21,8 +21,8 @@ def _number(value: object) -> object:
     return str(value) if isinstance(value, bool) else value
 
 
-Integer = Annotated[int, BeforeValidator(_integral)]
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+INTEGER, NUMBER = BeforeValidator(_integral), BeforeValidator(_number)
+"""Behind the bounds in an annotation: those that stand behind a validator are no bounds to JSON Schema."""
 Description = Annotated[str, Field(max_length=1024)]
 Schema = dict[str, Any]
 
@@ -188,21 +188,25 @@ class ChatBody(Lenient):
     model: str
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     audio: Audio | None = None
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False), NUMBER] | None = None
     logit_bias: (
-        dict[Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})$")], Annotated[Number, Field(ge=-100, le=100)]] | None
+        dict[
+            Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})$")],
+            Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False), NUMBER],
+        ]
+        | None
     ) = None
     logprobs: bool | None = None
-    max_completion_tokens: Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=2**31 - 1), INTEGER] | None = None
     modalities: Annotated[list[Literal["text", "audio"]], Field(min_length=1, max_length=2)] | None = None
-    n: Annotated[Integer, Field(ge=1, le=128)] | None = None
+    n: Annotated[int, Field(ge=1, le=128), INTEGER] | None = None
     parallel_tool_calls: bool | None = None
     prediction: Prediction | None = None
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False), NUMBER] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     stop: Stop | Annotated[list[Stop], Field(min_length=1, max_length=4)] | None = None
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), NUMBER] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NUMBER] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolObject | None = None
     tools: (
         Annotated[
@@ -211,14 +215,14 @@ class ChatBody(Lenient):
         ]
         | None
     ) = None
-    top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20), INTEGER] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: Annotated[TextFormat | JsonObject | JsonSchemaFormat, Field(discriminator="type")] | None = None
-    seed: Annotated[Integer, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    max_tokens: Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), INTEGER] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=2**31 - 1), INTEGER] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None
     metadata: Metadata | None = None
     store: bool | None = None
