@@ -15,7 +15,7 @@ from antiphon.domain.tools import ToolKind
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How much of one choice was told. Characters, but for `calls`."""
+    """How much of one choice was told. Characters, but for `calls` and `logprobs`."""
 
     reasoning: int = 0
     text: int = 0
@@ -23,10 +23,46 @@ class Place:
     """How many calls were begun."""
     call: int = 0
     """How much of the last of them."""
+    logprobs: int = 0
+    """How many log-probabilities."""
     is_finished: bool = False
 
 
 START = Place()
+
+
+def ends(fold: Fold) -> list[Place]:
+    """Give the places at the end of what a fold has, one for each choice."""
+    return [_end(choice) for choice in fold.choices]
+
+
+def is_within(places: Sequence[Place], fold: Fold) -> bool:
+    """Whether a fold has come as far as some places, one for each choice."""
+    return all(_has_said(choice, place) for choice, place in zip(fold.choices, places, strict=True))
+
+
+def _end(choice: Choice) -> Place:
+    return Place(
+        _size(choice.reasoning),
+        _size(choice.texts),
+        len(choice.calls),
+        _size(choice.calls[-1].texts) if choice.calls else 0,
+        len(choice.logprobs),
+        choice.reason is not None,
+    )
+
+
+def _has_said(choice: Choice, place: Place) -> bool:
+    end = _end(choice)
+    if place.is_finished:
+        return place == end
+    if place.calls > end.calls or place.call > (_size(choice.calls[place.calls - 1].texts) if place.calls else 0):
+        return False
+    return place.reasoning <= end.reasoning and place.text <= end.text and place.logprobs <= end.logprobs
+
+
+def _size(texts: Sequence[str]) -> int:
+    return sum(map(len, texts))
 
 
 class FoldReader:
@@ -37,7 +73,7 @@ class FoldReader:
 
         Args:
             fold: what is read; may still grow.
-            places: one for each choice; none to begin at the beginning.
+            places: one for each choice, none that the fold has not reached; none at all to begin at the beginning.
         """
         self._fold = fold
         self._is_resumed = bool(places)
@@ -60,16 +96,17 @@ class FoldReader:
                 yield choice, index, call.head.kind
 
     def more(self) -> Iterator[Event]:
-        """Give what was not told yet; nothing when there is nothing new."""
+        """Give what was not told yet; nothing when there is nothing new. The fold may grow between one and the next."""
         if self._fold.accepted is None:
             return
+        is_finished = self._fold.is_finished
         if not self._is_accepted:
             self._is_accepted = True
             if not self._is_resumed:
                 yield self._fold.accepted
         for index, told in enumerate(self._told):
             yield from told.more(index)
-        if self._fold.is_finished and not self._is_finished:
+        if is_finished and not self._is_finished:
             self._is_finished = True
             yield Finished()
 
@@ -81,54 +118,35 @@ class _Told:
         self._choice, self.place = choice, place
         self._reasoning, self._text = _Cursor(place.reasoning), _Cursor(place.text)
         self._call = _Cursor(place.call)
-        self._logprobs = 0 if place == START else None
 
     def more(self, index: int) -> Iterator[Event]:
         choice = self._choice
+        reason = choice.reason  # What comes while this is read is told before an end that comes with it.
         if reasoning := self._reasoning.take(choice.reasoning):
             self.place = replace(self.place, reasoning=self.place.reasoning + len(reasoning))
             yield TextDelta(index, reasoning, 0, is_reasoning=True)
-        if text := self._text.take(choice.texts):
-            logprobs = tuple(choice.logprobs[self._logprobs_told() :])
-            self._logprobs = len(choice.logprobs)
-            self.place = replace(self.place, text=self.place.text + len(text))
+        text, logprobs = self._text.take(choice.texts), tuple(choice.logprobs[self.place.logprobs :])
+        if text or logprobs:
+            told = self.place
+            self.place = replace(told, text=told.text + len(text), logprobs=told.logprobs + len(logprobs))
             yield TextDelta(index, text, 0, logprobs)
         yield from self._calls(index)
-        if choice.reason and not self.place.is_finished:
+        if reason and not self.place.is_finished:
             self.place = replace(self.place, is_finished=True)
-            yield ChoiceFinished(index, choice.reason, choice.tokens, choice.drafts)
+            yield ChoiceFinished(index, reason, choice.tokens, choice.drafts)
 
     def _calls(self, index: int) -> Iterator[Event]:
         calls = self._choice.calls
-        if self.place.calls and self.place.calls <= len(calls):
-            yield from self._piece(index, self.place.calls - 1)
-        while self.place.calls < len(calls):
+        while True:
             number = self.place.calls
+            while number and (text := self._call.take(calls[number - 1].texts)):
+                self.place = replace(self.place, call=self.place.call + len(text))
+                yield CallDelta(index, number - 1, text, 0)
+            if number == len(calls):
+                return
             self._call = _Cursor(0)
             self.place = replace(self.place, calls=number + 1, call=0)
             yield CallDelta(index, number, "", 0, calls[number].head)
-            yield from self._piece(index, number)
-
-    def _piece(self, index: int, number: int) -> Iterator[Event]:
-        if text := self._call.take(self._choice.calls[number].texts):
-            self.place = replace(self.place, call=self.place.call + len(text))
-            yield CallDelta(index, number, text, 0)
-
-    def _logprobs_told(self) -> int:
-        """How many log-probabilities belong to what was told before: those of tokens that end in it."""
-        if self._logprobs is not None:
-            return self._logprobs
-        choice, place = self._choice, self.place
-        size = len("".join(choice.reasoning)[: place.reasoning].encode()) + len(
-            "".join(choice.texts)[: place.text].encode()
-        )
-        count = 0
-        for entry in choice.logprobs:
-            size -= len(entry.bytes)
-            if size < 0:
-                break
-            count += 1
-        return count
 
 
 class _Cursor:
