@@ -5,6 +5,7 @@ from uuid import UUID
 
 from uvicorn._types import HTTPScope
 
+from antiphon.api.answer import Header
 from antiphon.api.incoming import header, preference
 from antiphon.api.services import Services
 from antiphon.core.ports import Work
@@ -70,6 +71,12 @@ def _asked_deadline_s(scope: HTTPScope) -> float:
     if not 0 < seconds < math.inf:
         raise bad_header(DEADLINE_HEADER, "Not a positive number.")
     return seconds
+
+
+def receipt_headers(call: Call) -> list[Header]:
+    """Say what of a request was dropped, and what was adapted."""
+    named = {b"x-antiphon-ignored": call.work.request.ignored, b"x-antiphon-parameters": call.contract.receipt}
+    return [(name, ", ".join(said).encode()) for name, said in named.items() if said]
 
 
 def bad_header(name: bytes, msg: str) -> InvalidRequest:

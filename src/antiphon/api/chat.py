@@ -5,8 +5,7 @@ import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
-from antiphon.api.answer import Header
-from antiphon.api.calls import call_of
+from antiphon.api.calls import call_of, receipt_headers
 from antiphon.api.incoming import ClientLeft, read_body, refuse_body
 from antiphon.api.pulse import Pulse
 from antiphon.api.repeats import Repeats, key_of
@@ -93,10 +92,5 @@ async def serve(source: Source, reply: Reply, receive: ASGIReceiveCallable) -> N
 
 def _reply(call: Call, source: Source, send: ASGISendCallable) -> Reply:
     request = call.work.request
-    head = ReplyHead(source.completion_id, source.created, request.model_text, call.resolved.fingerprint)
-    headers: list[Header] = []
-    if request.ignored:
-        headers.append((b"x-antiphon-ignored", ", ".join(request.ignored).encode()))
-    if call.contract.receipt:
-        headers.append((b"x-antiphon-parameters", ", ".join(call.contract.receipt).encode()))
-    return (EventReply if request.stream else WholeReply)(send, request, head, headers)
+    head = ReplyHead(source.completion_id, source.created, request.model_text, source.fingerprint)
+    return (EventReply if request.stream else WholeReply)(send, request, head, receipt_headers(call))

@@ -4,29 +4,32 @@ The id of an event says how much of the answer was told with it, so a stream tha
 that very character: while the prediction runs, after it has ended, and from another process than before.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import astuple
 
 import anyio
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable
 
 from antiphon.api import answer
+from antiphon.api.answer import Header
 from antiphon.api.incoming import while_there
 from antiphon.api.replies import STREAM_HEADERS
 from antiphon.core.fold import Fold
-from antiphon.core.follow import FoldReader, Place, follow
+from antiphon.core.follow import FoldReader, Place, ends, follow, is_within
 from antiphon.core.ports import Archive
 from antiphon.core.running import Running
-from antiphon.domain.errors import AntiphonError, tell
-from antiphon.domain.events import Event, Finished
+from antiphon.domain.errors import AntiphonError
+from antiphon.domain.events import Accepted, Event, Finished
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Record
-from antiphon.domain.tools import NO_TOOLS, Tools
+from antiphon.domain.tools import Tools
 from antiphon.wire import sse
 from antiphon.wire.openai import ChunkWriter, ReplyHead
-from antiphon.wire.stored import asked_choices, completion_id, names_of, read_completion
+from antiphon.wire.stored import asked_choices, completion_id, read_kept
 from antiphon.wire.wriftai import (
     DONE_ID,
     INIT_ID,
+    bad_event_id,
     done_data,
     error_data,
     event_frame,
@@ -44,12 +47,14 @@ POLL_S = 0.5
 class _Stream:
     """One client's."""
 
-    def __init__(self, send: ASGISendCallable, prediction_id: str, after: str | None) -> None:
-        self._send, self._prediction_id, self._after = send, prediction_id, after
+    def __init__(
+        self, send: ASGISendCallable, prediction_id: str, after: str | None, headers: Sequence[Header] = ()
+    ) -> None:
+        self._send, self._prediction_id, self._after, self._headers = send, prediction_id, after, headers
 
     async def begin(self) -> None:
         """Commit, and say which prediction it is, unless the client knows."""
-        await answer.start(self._send, 200, STREAM_HEADERS)
+        await answer.start(self._send, 200, [*STREAM_HEADERS, *self._headers])
         first = b"" if self._after else event_frame(INIT_ID, "init", init_data(self._prediction_id))
         await answer.body(self._send, first or sse.comment("resumed"), more=True)
 
@@ -58,9 +63,10 @@ class _Stream:
         async for event in events:
             if isinstance(event, Finished):
                 continue
-            at = place_id([(p.reasoning, p.text, p.calls, p.call, p.is_finished) for p in reader.places])
-            frames = [frame.removeprefix(b"data: ") for frame in chunks.event(event).split(b"\n\n") if frame]
-            await answer.body(self._send, b"".join(event_frame(at, "output", frame) for frame in frames), more=True)
+            at = place_id([astuple(place) for place in reader.places])
+            frame = chunks.opening() if isinstance(event, Accepted) else chunks.event(event)
+            data = frame.removeprefix(b"data: ").removesuffix(b"\n\n")
+            await answer.body(self._send, event_frame(at, "output", data), more=True)
 
     async def end(self, kind: str, data: bytes) -> None:
         """Send the last event."""
@@ -77,19 +83,30 @@ class _Stream:
             await answer.body(self._send, sse.comment("keep-alive"), more=True)
 
 
-def _places(after: str | None, choices: int) -> tuple[Place, ...]:
-    """Where to go on.
+def _places(after: str | None, fold: Fold, *, is_over: bool) -> Sequence[Place]:
+    """Where in an answer to go on; nowhere to begin at the beginning.
 
     Raises:
         InvalidRequest: `after` is no event of this prediction.
     """
-    if after is None or after == DONE_ID:
+    if after is None or after == INIT_ID:
         return ()
-    return tuple(Place(*numbers) for numbers in read_place_id(after, choices))
+    if after == DONE_ID and is_over:
+        return ends(fold)
+    places = [Place(*numbers) for numbers in read_place_id(after, len(fold.choices))]
+    if fold.accepted is None or not is_within(places, fold):
+        raise bad_event_id()
+    return places
 
 
 async def follow_live(
-    running: Running, after: str | None, idle_s: float | None, receive: ASGIReceiveCallable, send: ASGISendCallable
+    running: Running,
+    after: str | None,
+    idle_s: float | None,
+    receive: ASGIReceiveCallable,
+    send: ASGISendCallable,
+    *,
+    headers: Sequence[Header] = (),
 ) -> None:
     """Send a running prediction's events until its end, or until nothing was said for `idle_s` seconds.
 
@@ -97,10 +114,10 @@ async def follow_live(
         InvalidRequest: `after` is no event of this prediction; nothing was sent.
     """
     request = running.call.work.request
-    reader = FoldReader(running.fold, _places(after, request.sampling.n))
+    reader = FoldReader(running.fold, _places(after, running.fold, is_over=running.is_over))
     head = ReplyHead(running.completion_id, running.created, request.model_text, running.call.resolved.fingerprint)
     chunks = _chunks(head, reader, logprobs=request.sampling.logprobs, tools=request.tools)
-    stream = _Stream(send, str(running.prediction.id), after)
+    stream = _Stream(send, str(running.prediction.id), after, headers)
 
     async def tell_all() -> None:
         await stream.begin()
@@ -109,7 +126,7 @@ async def follow_live(
         except TimeoutError:
             await stream.close()
         except AntiphonError as error:
-            await stream.end("error", error_data(error))
+            await stream.end("error", error_data(error, running.prediction.status, running.prediction.reason))
         else:
             await stream.end("done", done_data(str(running.prediction.id), running.fold.usage))
 
@@ -124,32 +141,47 @@ async def follow_record(
     Raises:
         InvalidRequest: `after` is no event of this prediction; nothing was sent.
     """
-    places = _places(after, asked_choices(record))
     stream = _Stream(send, str(record.id), after)
+    _replay(record, after)
 
     async def tell_all() -> None:
         nonlocal record
         await stream.begin()
-        while not record.status.is_terminal:
-            await anyio.sleep(POLL_S)
-            try:
+        try:
+            while not record.status.is_terminal:
+                await anyio.sleep(POLL_S)
                 record = await archive.get(record.account, record.id) or record
-            except AntiphonError as error:
-                await stream.end("error", error_data(tell(error)))
-                return
-        if record.output:
-            completion = read_completion(record.output)
-            reader = FoldReader(Fold.of(completion), places)
-            head = ReplyHead(completion_id(record), record.created_us // 1_000_000, *names_of(record.output))
-            has_logprobs = any(choice.logprobs for choice in completion.choices)
-            chunks = _chunks(head, reader, logprobs=has_logprobs, tools=NO_TOOLS)
-            await stream.events(_each(reader), reader, chunks)
+            replay = _replay(record, after)
+        except AntiphonError as error:
+            await stream.end("error", error_data(error, record.status))
+            return
+        if replay:
+            await stream.events(_each(replay[0]), *replay)
         if record.status is Status.SUCCEEDED:
             await stream.end("done", done_data(str(record.id), record.usage))
         else:
             await stream.end("error", failure_data(record))
 
     await while_there(receive, tell_all, stream.beat)
+
+
+def _replay(record: Record, after: str | None) -> tuple[FoldReader, ChunkWriter] | None:
+    """Give what reads and what writes a kept answer; None where none is kept, or not yet.
+
+    Raises:
+        InvalidRequest: `after` is no event of this prediction.
+    """
+    if not record.output:
+        # Nobody knows how far it came: every well-formed id may be one of its own.
+        if after not in {None, INIT_ID} and not (after == DONE_ID and record.status.is_terminal):
+            read_place_id(after or "", asked_choices(record))
+        return None
+    kept = read_kept(record.output)
+    fold = Fold.of(kept.completion)
+    reader = FoldReader(fold, _places(after, fold, is_over=True))
+    head = ReplyHead(completion_id(record), record.created_us // 1_000_000, kept.model, kept.fingerprint)
+    tools = Tools(is_legacy=kept.is_legacy)
+    return reader, _chunks(head, reader, logprobs=kept.has_logprobs, tools=tools)
 
 
 def _chunks(head: ReplyHead, reader: FoldReader, *, logprobs: bool, tools: Tools) -> ChunkWriter:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
-from antiphon.api.calls import bad_header, call_of, need_records
+from antiphon.api.calls import bad_header, call_of, need_records, receipt_headers
 from antiphon.api.following import follow_live, follow_record
 from antiphon.api.incoming import ClientLeft, header, path_params, preference, read_body, refuse_body, while_there
 from antiphon.api.services import Services
@@ -22,17 +22,21 @@ from antiphon.domain.errors import (
     FieldFault,
     InvalidRequest,
     PredictionEnded,
+    UnknownModel,
     UnknownPrediction,
 )
-from antiphon.domain.prediction import CancelReason, Status
-from antiphon.wire.wriftai import Create, page_body, prediction_body, read_create
+from antiphon.domain.models import ModelName
+from antiphon.domain.prediction import CancelReason, Prediction, Status
+from antiphon.domain.record import Record
+from antiphon.wire.wriftai import Create, in_input, page_body, prediction_body, read_create
 
 WAIT_S = 60.0
 """How long `Prefer: wait` waits, and the most that `Prefer: wait=N` may ask for."""
 PAGE_SIZES = (5, 25, 50)
 """The least, the usual and the most predictions of one page."""
 
-_SECONDS = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_SECONDS = re.compile(rb"[0-9]{1,20}(?:\.[0-9]{1,40})?(?:e[+-]?[0-9]{1,3})?")
+"""As a client's language writes a float."""
 
 
 class Creation:
@@ -56,7 +60,7 @@ class Creation:
             await answer.error(send, error, [answer.CLOSE] if isinstance(error, Draining) else [])
             return
         if create.is_streamed and wait_s is not None:
-            await follow_live(running, None, None, receive, send)
+            await follow_live(running, None, _idle_s(scope), receive, send, headers=receipt_headers(running.call))
         else:
             await self._answer(scope, running, wait_s, receive, send)
 
@@ -73,6 +77,8 @@ class Creation:
         if "owner" in params:
             number = f":{params['number']}" if "number" in params else ""
             model = f"{params['owner']}/{params['name']}{number}"
+            if ModelName.parse(model) is None:
+                raise UnknownModel("There is no such model.", param="model")
         create = read_create(body, services.limits, model)
         if create.webhook:
             try:
@@ -83,14 +89,17 @@ class Creation:
         return create
 
     async def _start(self, scope: HTTPScope, create: Create) -> Running:
-        call = call_of(
-            self._services,
-            scope,
-            create.request,
-            create.input,
-            webhook=create.webhook,
-            is_streamed=create.is_streamed,
-        )
+        try:
+            call = call_of(
+                self._services,
+                scope,
+                create.request,
+                create.input,
+                webhook=create.webhook,
+                is_streamed=create.is_streamed,
+            )
+        except InvalidRequest as error:
+            raise in_input(error) from None
         running = self._services.background.start(call)
         await running.beginning.wait()  # Nobody hears of a prediction that a crash could make unknown.
         return running
@@ -115,7 +124,8 @@ class Creation:
             return
         host = header(scope, b"host") or b"localhost"
         location = b"%s://%s/v1/predictions/%s" % (scope["scheme"].encode(), host, str(prediction.id).encode())
-        await answer.json(send, 201, prediction_body(record), [(b"location", location)])
+        headers = [(b"location", location), *receipt_headers(running.call)]
+        await answer.json(send, 201, prediction_body(record), headers)
 
 
 class Following:
@@ -130,7 +140,7 @@ class Following:
         try:
             key = read_id(path_params(scope)["prediction_id"])
             after = _after(scope)
-            idle_s = asked_wait_s(scope)
+            idle_s = _idle_s(scope)
             running = services.predictor.find(account, key)
             record = None if running else await services.archive.get(account, key)
             if running is None and record is None:
@@ -180,19 +190,19 @@ async def cancel(services: Services, account: str, key: UUID) -> None:
         UnknownPrediction: there is none of that id.
         PredictionEnded: it has ended, and not because somebody asked.
     """
+    found: Prediction | Record | None
     if running := services.predictor.find(account, key):
-        if not running.prediction.status.is_terminal:
+        found = running.prediction
+        if not found.status.is_terminal:
             running.cancel(CancelReason.REQUESTED)
             return
-        reason = running.prediction.reason  # Its end is on the way to the store, which does not know it yet.
     elif await services.archive.request_cancel(account, key):
         return
     else:
-        record = await services.archive.get(account, key)
-        if record is None:
-            raise UnknownPrediction("There is no such prediction.")
-        reason = record.reason
-    if reason is not CancelReason.REQUESTED:
+        found = await services.archive.get(account, key)
+    if found is None:
+        raise UnknownPrediction("There is no such prediction.")
+    if found.reason is not CancelReason.REQUESTED:
         raise PredictionEnded("The prediction has ended already.")
 
 
@@ -223,6 +233,12 @@ def asked_wait_s(scope: HTTPScope) -> float | None:
     if value and not _SECONDS.fullmatch(value):
         raise bad_header(b"prefer", "wait should be a number of seconds.")
     return min(float(value), WAIT_S) if value else WAIT_S
+
+
+def _idle_s(scope: HTTPScope) -> float | None:
+    """Read for how long a stream may say nothing before it is closed; None, without a number, for ever."""
+    wait_s = asked_wait_s(scope)
+    return wait_s if preference(scope, b"wait") else None
 
 
 def _after(scope: HTTPScope) -> str | None:

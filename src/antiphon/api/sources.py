@@ -10,7 +10,7 @@ from antiphon.core.predict import Predictor
 from antiphon.core.running import Running
 from antiphon.domain.events import Completion, Event
 from antiphon.domain.record import Record
-from antiphon.wire.stored import completion_id, read_completion
+from antiphon.wire.stored import completion_id, read_kept
 
 
 class Source(Protocol):
@@ -23,6 +23,10 @@ class Source(Protocol):
     @property
     def created(self) -> int:
         """When its prediction began, in epoch seconds."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Which version of the model it is of."""
 
     @property
     def completion(self) -> Completion:
@@ -41,6 +45,7 @@ class _Runs:
     def __init__(self, running: Running) -> None:
         self.running = running
         self.completion_id, self.created = running.completion_id, running.created
+        self.fingerprint = running.call.resolved.fingerprint
 
     @property
     def completion(self) -> Completion:
@@ -90,7 +95,8 @@ class Kept:
 
     def __init__(self, record: Record, output: bytes) -> None:
         self.completion_id, self.created = completion_id(record), record.created_us // 1_000_000
-        self.completion = read_completion(output)
+        kept = read_kept(output)
+        self.completion, self.fingerprint = kept.completion, kept.fingerprint
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[AsyncIterator[Event]]:

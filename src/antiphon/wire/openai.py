@@ -159,6 +159,10 @@ class ChunkWriter:
             case Finished():
                 return b""
 
+    def opening(self) -> bytes:
+        """Give the frames of `Accepted` as one, for streams that can be cut between any two and taken up again."""
+        return self._frame([_delta(choice, self._begin) for choice in range(self._choices)], b"")
+
     def begun(self, choice: int, index: int, kind: ToolKind) -> None:
         """Note a call whose first piece was sent by another writer."""
         self._kinds[choice, index] = kind
@@ -184,7 +188,7 @@ class ChunkWriter:
     def _chunk(
         self, choice: int, delta: dict[str, Any], *, logprobs: dict[str, Any] | None = None, reason: str | None = None
     ) -> bytes:
-        choices = [{"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]
+        choices = [_delta(choice, delta, logprobs, reason)]
         return self._frame(choices, b',"usage":null' if self._include_usage else b"")
 
     def _frame(self, choices: list[dict[str, Any]], usage: bytes) -> bytes:
@@ -193,6 +197,12 @@ class ChunkWriter:
             b',"obfuscation":"%s"' % secrets.token_urlsafe(secrets.randbelow(12)).encode() if self._obfuscates else b""
         )
         return b"".join((self._before, orjson.dumps(choices), self._after, usage, padding, b"}\n\n"))
+
+
+def _delta(
+    choice: int, delta: dict[str, Any], logprobs: dict[str, Any] | None = None, reason: str | None = None
+) -> dict[str, Any]:
+    return {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
 
 
 def model_body(model: Model, number: int | None) -> bytes:

@@ -4,13 +4,16 @@ Source: the OpenAI API's specification 2.3.0: a list has `first_id`, `last_id` a
 `after` = the last id. A stored message has an `id`, and `content_parts` when its content was parts.
 """
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from antiphon.domain.events import CallHead, CompletedCall, CompletedChoice, Completion, TokenLogprob, Usage
 from antiphon.domain.record import Record
+from antiphon.wire.json_in import write_json
 
 
 def completion_id(record: Record) -> str:
@@ -35,7 +38,7 @@ def deleted_body(key: str) -> bytes:
 
 def stored_messages(record: Record) -> list[dict[str, Any]]:
     """Give the messages a stored completion was asked with, each with an id."""
-    asked = orjson.loads(record.request or b"{}").get("messages", [])
+    asked = _asked(record).get("messages", [])
     return [_message(message, f"{completion_id(record)}-{place}") for place, message in enumerate(asked)]
 
 
@@ -47,7 +50,7 @@ def messages_page(messages: Sequence[dict[str, Any]], *, has_more: bool) -> byte
 def _list(data: list[dict[str, Any]], *, has_more: bool) -> bytes:
     ids = [item["id"] for item in data]
     ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
-    return orjson.dumps({"object": "list", "data": data, **ends, "has_more": has_more})
+    return write_json({"object": "list", "data": data, **ends, "has_more": has_more})
 
 
 def _stored(record: Record) -> dict[str, Any]:
@@ -67,19 +70,34 @@ def _message(message: dict[str, Any], key: str) -> dict[str, Any]:
     parts = content if isinstance(content, list) else None
     if parts is not None:
         content = "\n".join(part["text"] for part in parts if part.get("type") == "text")
-    return {"refusal": None, **message, "id": key, "content": content, "content_parts": parts}
+    # What was null is left out: clients trip over `tool_calls` that are none.
+    said = {name: value for name, value in message.items() if value is not None}
+    return {"refusal": None, **said, "id": key, "content": content, "content_parts": parts}
 
 
 # -- a kept answer, read back
 
 
-def read_completion(output: bytes) -> Completion:
-    """Read a completion as `wire.openai.completion_body` wrote it, whole or partial."""
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """A completion as `wire.openai.completion_body` wrote it, whole or partial."""
+
+    completion: Completion
+    model: str
+    fingerprint: str
+    has_logprobs: bool
+    """Whether they were asked for."""
+    is_legacy: bool
+    """Whether it calls a function in the deprecated way."""
+
+
+def read_kept(output: bytes) -> KeptAnswer:
+    """Read a kept answer."""
     tree = orjson.loads(output)
-    usage = tree["usage"]
+    usage, choices = tree["usage"], tree["choices"]
     prompt, parts = usage["prompt_tokens_details"], usage["completion_tokens_details"]
-    return Completion(
-        tuple(map(_choice, tree["choices"])),
+    completion = Completion(
+        tuple(map(_choice, choices)),
         Usage(
             prompt_tokens=usage["prompt_tokens"],
             completion_tokens=usage["completion_tokens"],
@@ -88,18 +106,23 @@ def read_completion(output: bytes) -> Completion:
             **parts,
         ),
     )
-
-
-def names_of(output: bytes) -> tuple[str, str]:
-    """Give the model and the fingerprint that a kept answer names."""
-    tree = orjson.loads(output)
-    return tree["model"], tree["system_fingerprint"]
+    return KeptAnswer(
+        completion,
+        tree["model"],
+        tree["system_fingerprint"],
+        any(choice["logprobs"] for choice in choices),
+        any("function_call" in choice["message"] for choice in choices),
+    )
 
 
 def asked_choices(record: Record) -> int:
     """How many choices a kept request asked for."""
-    kept = orjson.loads(record.request) if record.request else {}
-    return int(kept.get("n") or 1)
+    return int(_asked(record).get("n") or 1)
+
+
+def _asked(record: Record) -> dict[str, Any]:
+    # Not by orjson: a request may hold longer integers than that reads, where nobody looks at them.
+    return json.loads(record.request) if record.request else {}
 
 
 def _choice(choice: dict[str, Any]) -> CompletedChoice:

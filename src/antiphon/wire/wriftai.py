@@ -18,14 +18,14 @@ from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import AntiphonError, FieldFault, InvalidRequest
 from antiphon.domain.events import Usage
 from antiphon.domain.models import Model, Version
-from antiphon.domain.prediction import Status
+from antiphon.domain.prediction import CancelReason, Status
 from antiphon.domain.record import Page, Record, Webhook
 from antiphon.wire.chat_request import chat_of
 from antiphon.wire.faults import faults
-from antiphon.wire.json_in import Limits, read_json, refuse
+from antiphon.wire.json_in import Limits, read_json, refuse, write_json
 
-NOT_OURS = frozenset({"invalid_request_error", "prediction_cancelled"})
-"""Kinds of errors whose cause is outside the server: `external` to the API."""
+NOT_OURS = frozenset({"context_length_exceeded", "unsupported_parameter"})
+"""Codes of failures whose cause is the request: `external` to the API, as cancels are."""
 
 
 class _Hook(BaseModel):
@@ -39,7 +39,7 @@ class _Create(BaseModel):
     model: str
     input: dict[str, Any]
     webhook: _Hook | None = None
-    stream: bool = False
+    stream: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,9 @@ def read_create(body: bytes, limits: Limits, model: str | None = None) -> Create
         raise InvalidRequest(faults(error.errors(include_url=False), asked)) from None
     if model is not None and create.model != model:
         refuse("The model is another than the path names.", "value_error", "invalid_value", ("model",))
-    for name, value in (("model", create.model), ("stream", create.stream)):
-        if create.input.get(name, value) not in {value, None}:
+    for name, value in (("model", create.model), ("stream", bool(create.stream))):
+        given = create.input.get(name)
+        if given is not None and (type(given) is not type(value) or given != value):
             refuse(
                 f"'{name}' belongs beside the input, and is another there.",
                 "value_error",
@@ -85,14 +86,18 @@ def read_create(body: bytes, limits: Limits, model: str | None = None) -> Create
     try:
         request = chat_of({**create.input, "model": create.model, "stream": None}, len(body), limits)
     except InvalidRequest as error:
-        raise InvalidRequest(tuple(map(_within, error.faults))) from None
+        raise in_input(error) from None
     hook = Webhook(create.webhook.url, create.webhook.secret) if create.webhook else None
-    return Create(request, orjson.dumps(create.input), hook, create.stream)
+    return Create(request, write_json(create.input), hook, bool(create.stream))
+
+
+def in_input(error: InvalidRequest) -> InvalidRequest:
+    """Give what is wrong with a chat request as what is wrong with the input it is."""
+    return InvalidRequest(tuple(map(_within, error.faults)))
 
 
 def _within(fault: FieldFault) -> FieldFault:
-    """A finding about the chat request, told of the input it is."""
-    if fault.loc[:2] == ("body", "model"):
+    if fault.loc[0] != "body" or fault.loc[:2] == ("body", "model"):
         return fault
     return replace(fault, loc=("body", "input", *fault.loc[1:]))
 
@@ -143,9 +148,13 @@ def _kept(body: bytes | None) -> Any:
 def _error(record: Record) -> dict[str, Any] | None:
     if record.failure is None:
         return None
-    detail = {"code": record.failure.code, "reason": record.reason and record.reason.value}
-    is_external = record.status is Status.CANCELLED or record.failure.code == "context_length_exceeded"
-    return {"source": "external" if is_external else "internal", "message": record.failure.message, "detail": detail}
+    return _failure(record.failure.code, record.failure.message, record.status, record.reason)
+
+
+def _failure(code: str, message: str, status: Status, reason: CancelReason | None) -> dict[str, Any]:
+    is_external = status is Status.CANCELLED or code in NOT_OURS
+    detail = {"code": code, "reason": reason and reason.value}
+    return {"source": "external" if is_external else "internal", "message": message, "detail": detail}
 
 
 def _metrics(record: Record) -> dict[str, Any]:
@@ -175,35 +184,35 @@ def _duration(seconds: float | None) -> str | None:
 
 INIT_ID = "init"
 DONE_ID = "done"
-_PLACE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,3})-([0-9]{1,9})-([01])", re.ASCII)
+_PLACE = re.compile("-".join(["([0-9]{1,9})"] * 5 + ["([01])"]))
+
+Numbers = tuple[int, int, int, int, int, bool]
+"""How much of a choice was told: characters of thinking and of text, calls, characters of the last call,
+log-probabilities, and whether it has finished."""
 
 
-def place_id(places: Sequence[tuple[int, int, int, int, bool]]) -> str:
-    """Give the id of an event: how much of each choice was told with it.
-
-    Args:
-        places: for each choice: characters of thinking and of text, calls, characters of the last call, and whether
-            it has finished.
-    """
+def place_id(places: Sequence[Numbers]) -> str:
+    """Give the id of an event: how much of each choice was told with it."""
     return ".".join("-".join(str(int(number)) for number in place) for place in places)
 
 
-def read_place_id(text: str, choices: int) -> tuple[tuple[int, int, int, int, bool], ...]:
-    """Read the id of an event of an answer of `choices` choices; nothing for the first event.
+def read_place_id(text: str, choices: int) -> tuple[Numbers, ...]:
+    """Read the id of an event of an answer of `choices` choices.
 
     Raises:
-        InvalidRequest: it is none of this prediction's.
+        InvalidRequest: it is none.
     """
-    if text == INIT_ID:
-        return ()
     matches = [_PLACE.fullmatch(part) for part in text.split(".", choices)]
     if len(matches) != choices or not all(matches):
-        fault = FieldFault(
-            ("query", "after_id"), "This is not an event of this prediction.", "value_error", "invalid_value"
-        )
-        raise InvalidRequest((fault,))
-    found = [match.groups() for match in matches if match]
-    return tuple((int(r), int(t), int(c), int(p), f == "1") for r, t, c, p, f in found)
+        raise bad_event_id()
+    found = [list(map(int, match.groups())) for match in matches if match]
+    return tuple((r, t, c, p, logprobs, bool(f)) for r, t, c, p, logprobs, f in found)
+
+
+def bad_event_id() -> InvalidRequest:
+    """Give the error of an id that no event of the prediction has."""
+    msg = "This is not an event of this prediction."
+    return InvalidRequest((FieldFault(("query", "after_id"), msg, "value_error", "invalid_value"),))
 
 
 def event_frame(event_id: str, kind: str, data: bytes) -> bytes:
@@ -223,10 +232,9 @@ def failure_data(record: Record) -> bytes:
     )
 
 
-def error_data(error: AntiphonError) -> bytes:
-    """Give the data of an error event."""
-    source = "external" if error.type in NOT_OURS else "internal"
-    return orjson.dumps({"source": source, "message": error.message, "detail": {"code": error.said_code}})
+def error_data(error: AntiphonError, status: Status, reason: CancelReason | None = None) -> bytes:
+    """Give the data of an error event: of a prediction that stands in `status`, the same as its `error`."""
+    return orjson.dumps(_failure(error.said_code, error.message, status, reason))
 
 
 def done_data(prediction_id: str, usage: Usage) -> bytes:
