@@ -31,7 +31,7 @@ class ChatCompletions:
         """Answer one request."""
         try:
             call = await self._read(scope, receive)
-            source = await self._source(call, key_of(scope))
+            source = await self._source(call, key_of(scope), receive)
         except ClientLeft:
             return
         except BodyTooLarge as error:
@@ -55,10 +55,10 @@ class ChatCompletions:
         body = await read_body(scope, receive, services.limits.body_bytes)
         return call_of(services, scope, read_chat(body, services.limits), body)
 
-    async def _source(self, call: Call, key: str | None) -> Source:
+    async def _source(self, call: Call, key: str | None, receive: ASGIReceiveCallable) -> Source:
         """Begin the prediction, unless its key stands for one that is there."""
         predictor = self._services.predictor
-        found = await self._repeats.find(call, key) if key else None
+        found = await self._repeats.find(call, key, receive) if key else None
         return found or Own(predictor, predictor.begin(call))
 
 

@@ -5,20 +5,20 @@ client left, was abandoned by a dead process) gives its key up: sending the requ
 """
 
 import hashlib
+import json
 import re
 from uuid import UUID
 
 import anyio
-import orjson
-from uvicorn._types import HTTPScope
+from uvicorn._types import ASGIReceiveCallable, HTTPScope
 
 from antiphon.api.calls import bad_header, need_records
-from antiphon.api.incoming import header
+from antiphon.api.incoming import ClientLeft, header, while_there
 from antiphon.api.services import Services
 from antiphon.api.sources import Joined, Kept, Source
 from antiphon.core.ports import Claim
 from antiphon.core.running import Call
-from antiphon.domain.errors import DeadlineExceeded, IdempotencyConflict, StorageUnavailable
+from antiphon.domain.errors import AntiphonError, DeadlineExceeded, IdempotencyConflict, StorageUnavailable
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Record
 
@@ -53,16 +53,15 @@ class Repeats:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def find(self, call: Call, key: str | None) -> Source | None:
+    async def find(self, call: Call, key: str, receive: ASGIReceiveCallable) -> Source | None:
         """Give what answers a request that was sent before; None when it is to be answered itself.
 
         Raises:
+            ClientLeft: the client did not wait until that was known.
             IdempotencyConflict: the key stands for another request.
             DeadlineExceeded: what it stands for runs in another process, and is not ready in time.
             StorageUnavailable: keys cannot be looked up.
         """
-        if key is None:
-            return None
         need_records(self._services)
         account, mine, digest = call.work.account, call.work.prediction_id, _digest(call.body)
         came_to_nothing: UUID | None = None
@@ -72,17 +71,37 @@ class Repeats:
                 return None
             if claim.digest != digest:
                 raise IdempotencyConflict("This Idempotency-Key was used with another request.")
-            if running := self._services.predictor.find(account, claim.prediction_id):
+            running = self._services.predictor.find(account, claim.prediction_id)
+            if running and not running.is_ending:
                 return Joined(running)
-            record = await self._ended(call, claim)
+            record = await self._ended(call, claim, receive)
             if record and record.status is Status.SUCCEEDED:
                 if record.output is None:
                     raise StorageUnavailable("The result of this key was too large to be kept.")
                 return Kept(record, record.output)
             came_to_nothing = claim.prediction_id
 
-    async def _ended(self, call: Call, claim: Claim) -> Record | None:
-        """Wait until a prediction that runs elsewhere has ended; None when there is none."""
+    async def _ended(self, call: Call, claim: Claim, receive: ASGIReceiveCallable) -> Record | None:
+        """Wait, while the client does, until a prediction has ended; None when there is none."""
+        outcome: Record | AntiphonError | None = None
+        has_left = True
+
+        async def look() -> None:
+            nonlocal outcome, has_left
+            try:
+                outcome = await self._poll(call, claim)
+            except AntiphonError as error:
+                outcome = error  # Carried past the group, which would wrap it.
+            has_left = False
+
+        await while_there(receive, look)
+        if has_left:
+            raise ClientLeft
+        if isinstance(outcome, AntiphonError):
+            raise outcome
+        return outcome
+
+    async def _poll(self, call: Call, claim: Claim) -> Record | None:
         get, age_s = self._services.archive.get, claim.age_s
         with anyio.move_on_after(call.deadline_s):
             while True:
@@ -98,5 +117,5 @@ class Repeats:
 
 def _digest(body: bytes) -> bytes:
     """What makes two requests the same: their JSON, however it is written and however the answer is sent."""
-    tree = {name: value for name, value in orjson.loads(body).items() if name not in _FORM}
-    return hashlib.sha256(orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)).digest()
+    tree = {name: value for name, value in json.loads(body).items() if name not in _FORM}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).digest()

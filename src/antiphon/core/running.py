@@ -67,15 +67,20 @@ class Running:
 
     def cancel(self, reason: CancelReason) -> None:
         """End it early. The first reason wins; a second call changes nothing."""
-        if self.reason is None and self.fault is None:
+        if not self.is_ending:
             self.reason = reason  # Reason first, then cancel: the scope's exit reads it.
             self.scope.cancel()
 
     def fail(self, error: AntiphonError) -> None:
         """End it with an error that comes from outside its engine."""
-        if self.reason is None and self.fault is None:
+        if not self.is_ending:
             self.fault = error
             self.scope.cancel()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether something ended it early: nothing good will come of it."""
+        return self.reason is not None or self.fault is not None
 
     def leave(self) -> None:
         """One of those who waited is gone; the last one's leaving ends it."""
