@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncpg
 
-from antiphon.store.batch import labels_of
+from antiphon.store.batch import labels_of, names_of
 from antiphon.store.keys import ADMIN
 from antiphon.store.rows import packed
 from antiphon.store.tables import labels, metadata, predictions
@@ -131,7 +131,7 @@ def _rows(count: int, filled: Filled) -> Iterator[tuple[tuple, list[tuple]]]:
         named = json.dumps(pairs) if pairs else None
         more = {"model": model, "is_stored": is_stored, "metadata": named}
         row = _row(key, account, created_us, status, bodies[number % 1000], **more)
-        its = labels_of(model, pairs) if is_stored else []
+        its = labels_of(names_of(model, 1), pairs) if is_stored else []
         yield row, [(account, label, created_us, key) for label in its]
 
 

@@ -69,4 +69,5 @@ def _merge(into, call):
 def post(server, path, body, **headers):
     """Send JSON; give the response."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return CLIENT.post(server.url + path, json=body, headers=server.headers | named)
+    sent = server.headers | {"content-type": "application/json"} | named
+    return CLIENT.post(server.url + path, content=json.dumps(body), headers=sent)

@@ -48,6 +48,7 @@ def create_app(services: Services) -> ASGI3Application:
     app.add_exception_handler(AntiphonError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _ours)
     return Front(app, services.keys)  # type: ignore[arg-type]  # starlette's scope is a plain mapping
 
 

@@ -21,7 +21,8 @@ MOST = 100
 
 _PAIRS = 16
 _ID = re.compile(r"chatcmpl-([0-9a-f]{32})")
-_FILTER = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
+_KEY_CHARS = 64
+_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 Order = Annotated[Literal["asc", "desc"], Query()]
 
@@ -50,8 +51,8 @@ class _Stored:
         limit: Limit = 20,
         order: Order = "asc",
     ) -> Response:
-        last = _read_id(after) if after else None
-        query = StoredQuery(model, _filters(request), last, order == "desc", limit)
+        last = _read_id(after, "after") if after else None
+        query = StoredQuery(model or None, _filters(request), last, order == "desc", limit)
         records, has_more = await self._kept.list(request.state.account, query)
         return _json(stored_page(records, has_more=has_more))
 
@@ -91,25 +92,25 @@ def _filters(request: Request) -> dict[str, str]:
     """Read `metadata[key]=value`.
 
     Raises:
-        InvalidRequest: a key twice, or more pairs than a completion can have.
+        InvalidRequest: a key twice, or what no completion can have: more pairs, or a longer key.
     """
     pairs = [
         (match[1], value) for name, value in request.query_params.multi_items() if (match := _FILTER.fullmatch(name))
     ]
     found = dict(pairs)
-    if len(found) < len(pairs) or len(found) > _PAIRS:
-        msg = "At most 16 pairs, each key once."
+    if len(found) < len(pairs) or len(found) > _PAIRS or any(len(key) > _KEY_CHARS for key in found):
+        msg = "At most 16 pairs, each key once, and of at most 64 characters."
         raise InvalidRequest((FieldFault(("query", "metadata"), msg, "value_error", "invalid_value"),))
     return found
 
 
-def _read_id(text: str) -> UUID:
+def _read_id(text: str, param: str | None = None) -> UUID:
     match = _ID.fullmatch(text)
-    return UUID(match[1]) if match else _unknown()
+    return UUID(match[1]) if match else _unknown(param)
 
 
-def _unknown() -> NoReturn:
-    raise UnknownCompletion("There is no such stored completion.")
+def _unknown(param: str | None = None) -> NoReturn:
+    raise UnknownCompletion("There is no such stored completion.", param=param)
 
 
 def _json(body: bytes) -> Response:

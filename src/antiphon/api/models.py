@@ -1,5 +1,6 @@
 """Models and their versions, as two kinds of client read them: OpenAI's, and the prediction API's (by its name)."""
 
+import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,6 +15,8 @@ from antiphon.wire import openai, wriftai
 
 PAGE_SIZES = (5, 25, 50)
 """The least, the usual and the most models of one page of the prediction API."""
+
+_CURSOR = re.compile("[0-9]{1,9}")
 
 
 class Paging(BaseModel):
@@ -97,7 +100,7 @@ def _is_wriftai(request: Request) -> bool:
 
 def _cut(counted: list[tuple[Model, int]], cursor: str | None, size: int) -> bytes:
     """Give a part of a list that is whole in memory; its cursors are the places where parts begin."""
-    if cursor is not None and not (cursor.isascii() and cursor.isdecimal() and int(cursor[:9]) < len(counted)):
+    if cursor is not None and not (_CURSOR.fullmatch(cursor) and int(cursor) < len(counted)):
         fault = FieldFault(("query", "cursor"), "This is not a cursor of this list.", "value_error", "invalid_value")
         raise InvalidRequest((fault,))
     start = int(cursor or 0)

@@ -117,7 +117,7 @@ class StoredQuery:
     """Which stored completions are asked for."""
 
     model: str | None = None
-    """`owner/name`."""
+    """`owner/name`, or `owner/name:N` for those of one version."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """All of these pairs."""
     after: UUID | None = None

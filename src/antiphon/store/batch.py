@@ -72,7 +72,7 @@ def apply(changes: Sequence[Change], instance: str, most_bytes: int, connection:
 
 
 def _label_rows(state: Prediction, request: ChatRequest) -> list[dict[str, Any]]:
-    its = labels_of(state.model, request.metadata) if request.store else []
+    its = labels_of(names_of(state.model, state.version), request.metadata) if request.store else []
     return label_rows(state.account, state.created_us, state.id.hex, its)
 
 
@@ -94,8 +94,14 @@ def label_rows(account: str, created_us: int, key: str, its: Iterable[bytes]) ->
     return [common | {"label": label} for label in its]
 
 
-def labels_of(model: str | None, metadata: Mapping[str, str]) -> list[bytes]:
-    """Give what stands for a model, if there is one, and for each pair of metadata."""
+def labels_of(models: Iterable[str], metadata: Mapping[str, str]) -> list[bytes]:
+    """Give what stands for each name of a model, and for each pair of metadata."""
     # A pair with its key's length: no other pair, however cut, reads the same, and neither does a model.
-    texts = [f"{len(key)} {key}{value}" for key, value in metadata.items()]
-    return [hashlib.sha256(text.encode()).digest() for text in ([f"model {model}"] if model else []) + texts]
+    texts = [f"model {model}" for model in models]
+    texts += [f"{len(key)} {key}{value}" for key, value in metadata.items()]
+    return [hashlib.sha256(text.encode()).digest() for text in texts]
+
+
+def names_of(model: str, version: int) -> list[str]:
+    """Give the names a stored completion's model is found by."""
+    return [model, f"{model}:{version}"]

@@ -11,7 +11,7 @@ from antiphon.core.ports import StoredQuery
 from antiphon.domain.errors import UnknownCompletion
 from antiphon.domain.record import Record
 from antiphon.store.archive import beyond, in_order
-from antiphon.store.batch import label_rows, labels_of
+from antiphon.store.batch import label_rows, labels_of, names_of
 from antiphon.store.database import Database
 from antiphon.store.rows import record_of
 from antiphon.store.tables import labels, predictions
@@ -45,7 +45,7 @@ class SqlCompletions:
                 start = connection.execute(select(*columns).where(_is(account, query.after))).first()
                 if start is None:
                     raise UnknownCompletion("'after' is not a stored completion.", param="after")
-            wanted = _rarest_first(connection, account, labels_of(query.model, query.metadata))
+            wanted = _rarest_first(connection, account, labels_of([query.model] if query.model else [], query.metadata))
             found = _labelled(account, wanted, query, start) if wanted else _found(account, query, start)
             return [record_of(row) for row in connection.execute(found).mappings()]
 
@@ -62,7 +62,7 @@ class SqlCompletions:
             if row is None:
                 return None
             _unlabel(connection, account, prediction_id)
-            its = labels_of(row["model"], metadata)
+            its = labels_of(names_of(row["model"], row["version"]), metadata)
             connection.execute(insert(labels), label_rows(account, row["created_us"], row["id"], its))
             return record_of(row)
 
