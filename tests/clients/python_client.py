@@ -72,6 +72,7 @@ def errors(client):
         ({"n": 0}, openai.UnprocessableEntityError, "integer_below_min_value", "n"),
         ({"model": "a/b"}, openai.NotFoundError, "model_not_found", "model"),
         (SPOKEN, openai.BadRequestError, "unsupported_parameter", "audio"),
+        ({"store": "yes"}, openai.UnprocessableEntityError, "invalid_type", "store"),
         ({"messages": []}, openai.UnprocessableEntityError, "empty_array", "messages"),
     ):
         error = fails(kind, lambda fields=fields: client.chat.completions.create(**(ASK | fields)))

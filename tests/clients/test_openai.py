@@ -15,8 +15,8 @@ OLD = Path(sys.prefix) / "openai-1"
 """Where the Makefile puts the oldest major version that is supported."""
 
 
-def run(command, house, **environment):
-    arguments = [f"{house.url}/v1", KEY, REAL]
+def run(command, server, model=REAL, **environment):
+    arguments = [f"{server.url}/v1", KEY, model]
     done = subprocess.run(
         [*command, *arguments], env=os.environ | environment, capture_output=True, text=True, timeout=110, check=False
     )
