@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.conftest import ENDED, REAL, real_config, serving, until
-from tests.lives import MESSAGES, Line, assert_told, create, kept_in, line, listed, records_of
+from tests.lives import MESSAGES, Line, assert_told, create, crowd, kept_in, line, listed, records_of
 
 GONE = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError)
 END = b"[DONE]"
@@ -164,3 +164,26 @@ def test_a_killed_server_s_real_engine_dies_and_its_predictions_are_abandoned(tm
         assert time.monotonic() - ready < 1
         assert server.engine_state().requests == 0, "a prediction of the dead server is run again"
         assert server.chat(REAL, "Hi", max_tokens=2).status_code == 200
+
+
+def test_more_unfinished_predictions_than_one_transaction_ends_are_all_abandoned_before_the_server_is_ready(
+    store_url, tmp_path
+):
+    config = kept_in(store_url)
+    with serving(tmp_path, config) as server:
+        ids = anyio.run(hold, server, 700)
+        server.process.kill()
+    with serving(tmp_path, config, log=tmp_path / "after.log") as server:
+        found = {one["id"]: one["status"] for one in anyio.run(listed, server)}
+        assert found == dict.fromkeys(ids, "abandoned")
+
+
+async def hold(server, count):
+    """Begin predictions that take minutes; give their ids."""
+
+    async def begin(number):
+        async with line(server) as one:
+            body = {"model": f"test/hold{number % 8}", "input": {"messages": MESSAGES}}
+            return (await one.ask("POST", "/v1/predictions", body)).json()["id"]
+
+    return await crowd(count, 50, begin)
