@@ -62,7 +62,7 @@ def kept_in(url, config=LIVES):
 
 def create(server, model, **fields):
     """A prediction that nobody holds a connection for; give its id."""
-    body = json.dumps({"model": model, "input": {"messages": MESSAGES, **fields}})
+    body = json.dumps({"model": model, "input": {"messages": MESSAGES} | fields})
     made = server.post(body, path="/v1/predictions")
     assert made.status_code == 201, made.text
     return made.json()["id"]

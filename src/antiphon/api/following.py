@@ -126,7 +126,7 @@ async def follow_live(
         except TimeoutError:
             await stream.close()
         except AntiphonError as error:
-            await stream.end("error", error_data(error, running.prediction.status, running.prediction.reason))
+            await stream.end("error", error_data(error, running.prediction.reason))
         else:
             await stream.end("done", done_data(str(running.prediction.id), running.fold.usage))
 
@@ -153,7 +153,7 @@ async def follow_record(
                 record = await archive.get(record.account, record.id) or record
             replay = _replay(record, after)
         except AntiphonError as error:
-            await stream.end("error", error_data(error, record.status))
+            await stream.end("error", error_data(error))
             return
         if replay:
             await stream.events(_each(replay[0]), *replay)

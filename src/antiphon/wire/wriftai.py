@@ -18,14 +18,14 @@ from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import AntiphonError, FieldFault, InvalidRequest
 from antiphon.domain.events import Usage
 from antiphon.domain.models import Model, Version
-from antiphon.domain.prediction import CancelReason, Status
+from antiphon.domain.prediction import CancelReason
 from antiphon.domain.record import Page, Record, Webhook
 from antiphon.wire.chat_request import chat_of
 from antiphon.wire.faults import faults
 from antiphon.wire.json_in import Limits, read_json, refuse, write_json
 
-NOT_OURS = frozenset({"context_length_exceeded", "unsupported_parameter"})
-"""Codes of failures whose cause is the request: `external` to the API, as cancels are."""
+NOT_OURS = frozenset({"prediction_cancelled", "context_length_exceeded", "unsupported_parameter", "unsupported_value"})
+"""Codes of failures whose cause is the request or its client: `external` to the API."""
 
 
 class _Hook(BaseModel):
@@ -148,13 +148,12 @@ def _kept(body: bytes | None) -> Any:
 def _error(record: Record) -> dict[str, Any] | None:
     if record.failure is None:
         return None
-    return _failure(record.failure.code, record.failure.message, record.status, record.reason)
+    return _failure(record.failure.code, record.failure.message, record.reason)
 
 
-def _failure(code: str, message: str, status: Status, reason: CancelReason | None) -> dict[str, Any]:
-    is_external = status is Status.CANCELLED or code in NOT_OURS
+def _failure(code: str, message: str, reason: CancelReason | None) -> dict[str, Any]:
     detail = {"code": code, "reason": reason and reason.value}
-    return {"source": "external" if is_external else "internal", "message": message, "detail": detail}
+    return {"source": "external" if code in NOT_OURS else "internal", "message": message, "detail": detail}
 
 
 def _metrics(record: Record) -> dict[str, Any]:
@@ -232,9 +231,9 @@ def failure_data(record: Record) -> bytes:
     )
 
 
-def error_data(error: AntiphonError, status: Status, reason: CancelReason | None = None) -> bytes:
-    """Give the data of an error event: of a prediction that stands in `status`, the same as its `error`."""
-    return orjson.dumps(_failure(error.said_code, error.message, status, reason))
+def error_data(error: AntiphonError, reason: CancelReason | None = None) -> bytes:
+    """Give the data of an error event, the same as the prediction's `error`."""
+    return orjson.dumps(_failure(error.said_code, error.message, reason))
 
 
 def done_data(prediction_id: str, usage: Usage) -> bytes:
