@@ -61,7 +61,7 @@ class SqlCompletions:
             row = connection.execute(select(predictions).where(_is(account, prediction_id))).mappings().first()
             if row is None:
                 return None
-            _unlabel(connection, account, prediction_id)
+            _unlabel(connection, prediction_id)
             its = labels_of(names_of(row["model"], row["version"]), metadata)
             connection.execute(insert(labels), label_rows(account, row["created_us"], row["id"], its))
             return record_of(row)
@@ -72,9 +72,11 @@ class SqlCompletions:
         """Take a completion out of the stored ones."""
 
         def write(connection: Connection) -> bool:
-            _unlabel(connection, account, prediction_id)
             left = update(predictions).where(_is(account, prediction_id)).values(is_stored=False)
-            return connection.execute(left).rowcount == 1
+            is_ours = connection.execute(left).rowcount == 1
+            if is_ours:
+                _unlabel(connection, prediction_id)
+            return is_ours
 
         return await self._database.write(write)
 
@@ -84,9 +86,8 @@ def _is(account: str, prediction_id: UUID) -> Any:
     return and_(columns.id == prediction_id.hex, columns.account == account, columns.is_stored)
 
 
-def _unlabel(connection: Connection, account: str, prediction_id: UUID) -> None:
-    its = and_(labels.c.prediction == prediction_id.hex, labels.c.account == account)
-    connection.execute(delete(labels).where(its))
+def _unlabel(connection: Connection, prediction_id: UUID) -> None:
+    connection.execute(delete(labels).where(labels.c.prediction == prediction_id.hex))
 
 
 def _found(account: str, query: StoredQuery, start: Any) -> Select[Any]:
