@@ -178,6 +178,24 @@ def test_more_unfinished_predictions_than_one_transaction_ends_are_all_abandoned
         assert found == dict.fromkeys(ids, "abandoned")
 
 
+def test_what_a_dead_server_s_last_commit_brings_after_it_was_struck_out_is_abandoned_too(tmp_path):
+    """PostgreSQL may be that late; here the file is made to look as it looks then."""
+    config = kept_in("sqlite:///antiphon.db")
+    with serving(tmp_path, config) as server:
+        key = create(server, "test/never")
+        server.process.kill()
+        server.process.wait()
+    with contextlib.closing(sqlite3.connect(tmp_path / "antiphon.db")) as database, database:
+        database.execute("DELETE FROM instances")
+        database.execute("UPDATE predictions SET created_us = created_us - 60000000")
+    with serving(tmp_path, config, log=tmp_path / "after.log") as server:
+        mine = create(server, "test/never")
+        assert server.prediction(key, 1)["status"] == "abandoned"
+        time.sleep(6)  # Longer than the keeper's turn.
+        assert server.get(f"/v1/predictions/{mine}").json()["status"] == "starting"
+        server.cancel(mine)
+
+
 async def hold(server, count):
     """Begin predictions that take minutes; give their ids."""
 

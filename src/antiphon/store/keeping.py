@@ -39,6 +39,7 @@ AT_ONCE = 100
 PAUSE_S = 0.02
 """How long it leaves the store to others after each."""
 _ANY_AGE = 2**62
+_NO_BEAT = -1
 
 _log = structlog.get_logger()
 
@@ -140,16 +141,15 @@ class Keeper:
     async def _reconcile(self) -> None:
         """End what dead processes left unfinished."""
         await self._database.write(self._beat)
-        others = await self._database.read(lambda connection: list(connection.execute(select(instances))))
-        for other in others:
-            if other.id != self.instance and self._is_dead(other.id, other.beat):
+        for other, beat in await self._database.read(_beats):
+            if other != self.instance and self._is_dead(other, beat):
                 ended = AT_ONCE
                 while ended == AT_ONCE:
-                    ended, to_tell = await self._database.write(partial(_abandon, other.id))
+                    ended, to_tell = await self._database.write(partial(_abandon, other))
                     for record in to_tell:
                         self._notify(record)
-                self._lock_of(other.id).unlink(missing_ok=True)
-                self._seen.pop(other.id, None)
+                self._lock_of(other).unlink(missing_ok=True)
+                self._seen.pop(other, None)
 
     def _is_dead(self, instance: str, beat: int) -> bool:
         try:
@@ -199,6 +199,17 @@ class Keeper:
             await anyio.sleep(PAUSE_S)
         forgotten = delete(idempotency).where(idempotency.c.created_us < int(1e6 * (time.time() - KEPT_S)))
         await self._database.write(lambda connection: connection.execute(forgotten))
+
+
+def _beats(connection: Connection) -> list[tuple[str, int]]:
+    """Give every process that may have left something, with its last beat.
+
+    Those too that are known by unfinished predictions only: PostgreSQL may carry out a dead process's last commit when its
+    others were abandoned already, and it was struck out. One that lives is listed again with its next beat.
+    """
+    known = [(row.id, row.beat) for row in connection.execute(select(instances))]
+    left = select(predictions.c.instance).where(text(RUNNING), predictions.c.instance.not_in(select(instances.c.id)))
+    return known + [(row.instance, _NO_BEAT) for row in connection.execute(left.distinct())]
 
 
 def _abandon(instance: str, connection: Connection) -> tuple[int, list[Record]]:
