@@ -204,8 +204,8 @@ class Keeper:
 def _beats(connection: Connection) -> list[tuple[str, int]]:
     """Give every process that may have left something, with its last beat.
 
-    Those too that are known by unfinished predictions only: PostgreSQL may carry out a dead process's last commit when its
-    others were abandoned already, and it was struck out. One that lives is listed again with its next beat.
+    Those too that are known by unfinished predictions only: PostgreSQL may carry out a dead process's last commit when
+    its others were abandoned already, and it was struck out. One that lives is listed again with its next beat.
     """
     known = [(row.id, row.beat) for row in connection.execute(select(instances))]
     left = select(predictions.c.instance).where(text(RUNNING), predictions.c.instance.not_in(select(instances.c.id)))
