@@ -1,18 +1,21 @@
 """Predictions that run, written down while they do: on both stores, by the real recorder behind the real predictor."""
 
 import contextlib
+import sqlite3
 from dataclasses import replace
 
 import anyio
 import pytest
 from anyio import fail_after
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from antiphon.core.predict import Predictor
 from antiphon.domain.errors import PredictionCancelled, StorageUnavailable
 from antiphon.domain.prediction import CancelReason, Status
 from antiphon.domain.record import Webhook
+from antiphon.store import recorder as recorder_module
 from antiphon.store.archive import SqlArchive
 from antiphon.store.recorder import Recorder
 from antiphon.store.tables import labels, predictions
@@ -30,6 +33,23 @@ class Counted:
 
     async def write(self, use, **options):
         self.writes += 1
+        return await self._database.write(use, **options)
+
+
+class Unwell:
+    """A real database whose next answer can be held back, and can be that it does not answer."""
+
+    def __init__(self, database):
+        self._database, self.is_down, self.may_answer, self.is_asked = database, False, anyio.Event(), anyio.Event()
+        self.may_answer.set()
+        self.cause = OSError()
+        self.read = database.read
+
+    async def write(self, use, **options):
+        self.is_asked.set()
+        await self.may_answer.wait()
+        if self.is_down:
+            raise StorageUnavailable("It is down.") from self.cause
         return await self._database.write(use, **options)
 
 
@@ -162,3 +182,98 @@ async def test_leaving_writes_what_is_still_waiting(database):
                 scope.cancel()
     assert set((await statuses(database)).values()) <= {"succeeded", "cancelled"}
     assert len(await statuses(database)) == 50
+
+
+# -- a store that does not answer
+
+
+async def test_an_answer_that_is_whole_before_its_beginning_failed_to_be_written_is_no_success(database):
+    """DB-01: never 200 without a record."""
+    unwell = Unwell(database)
+    async with recording(unwell) as predictor, anyio.create_task_group() as group:
+        unwell.may_answer, unwell.is_down = anyio.Event(), True
+        running = predictor.begin(call())
+        told = []
+
+        async def ask():
+            try:
+                await run(predictor, running)
+            except StorageUnavailable as error:
+                told.append(error)
+
+        await unwell.is_asked.wait()
+        group.start_soon(ask)
+        with fail_after(5):
+            while not running.fold.is_finished:
+                await anyio.sleep(0.001)
+        unwell.may_answer.set()
+        with fail_after(5):
+            while not running.is_over:
+                await anyio.sleep(0.001)
+        unwell.is_down = False
+    assert len(told) == 1
+    assert await statuses(database) == {}
+
+
+async def test_a_prediction_that_runs_while_the_store_is_down_ends_well_and_is_written_when_it_is_back(database):
+    """DB-01."""
+    unwell, told = Unwell(database), []
+    hook = Webhook("https://example.com/")
+    async with recording(unwell, told.append) as predictor, anyio.create_task_group() as group:
+        running = await run_in(group, predictor, slow(call(webhook=hook), accept_s=0.0, repeat=5, token_s=0.02))
+        unwell.is_down = True
+        with fail_after(5):
+            while not running.is_over:
+                await running.change()
+        assert running.error is None
+        assert (await statuses(database))[running.prediction.id.hex] != "succeeded"
+        with pytest.raises(StorageUnavailable):
+            await run(predictor, predictor.begin(call()))
+        unwell.is_down = False
+        await until_status(database, running, "succeeded")
+        await run(predictor, predictor.begin(call()))
+    assert set((await statuses(database)).values()) == {"succeeded"}
+    assert told[-1].status is Status.SUCCEEDED
+
+
+async def test_an_end_that_comes_while_an_earlier_move_fails_on_a_busy_store_is_not_lost(database, monkeypatch):
+    """DB-02."""
+    monkeypatch.setattr(recorder_module, "PATIENCE_S", 0.0)
+    unwell = Unwell(database)
+    async with recording(unwell) as predictor, anyio.create_task_group() as group:
+        running = await run_in(group, predictor, slow(accept_s=0.2, repeat=5, token_s=0.02))
+        await until_status(database, running, "starting")
+        unwell.may_answer, unwell.is_asked, unwell.is_down = anyio.Event(), anyio.Event(), True
+        unwell.cause = OperationalError("BEGIN IMMEDIATE", {}, sqlite3.OperationalError("database is locked"))
+        await unwell.is_asked.wait()
+        assert running.prediction.status is Status.STARTED
+        with fail_after(5):
+            while not running.prediction.status.is_terminal:
+                await anyio.sleep(0.001)
+        unwell.may_answer.set()
+        with fail_after(5):
+            while not running.is_over:
+                await anyio.sleep(0.001)
+        assert running.error is None
+        unwell.is_down = False
+        await until_status(database, running, "succeeded")
+
+
+async def test_a_refused_prediction_that_was_written_after_all_comes_to_an_end(database):
+    """The store may die after it wrote a beginning, before it said so."""
+
+    class Deaf(Unwell):
+        async def write(self, use, **options):
+            given = await self._database.write(use, **options)
+            if self.is_down:
+                raise StorageUnavailable("It is down.") from OSError()
+            return given
+
+    unwell = Deaf(database)
+    async with recording(unwell) as predictor:
+        unwell.is_down = True
+        running = predictor.begin(slow())
+        with pytest.raises(StorageUnavailable):
+            await run(predictor, running)
+        unwell.is_down = False
+        await until_status(database, running, "failed")

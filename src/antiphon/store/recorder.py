@@ -7,7 +7,7 @@ a millisecond costs one insert.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -165,11 +165,14 @@ class Recorder:
         ticket.settle(_unavailable())
         if state.status.is_terminal:
             self._refused.remove(state.id)
-            # The store may have died after it wrote the beginning, before it said so: if that is there, it must end.
-            if len(self._late) < MOST_LATE:
-                doubtful = _Draft(running, state, is_new=False, since=0, tickets=[], is_settled=True, is_doubtful=True)
-                self._late[state.id] = doubtful
+            self._doubt(running, state)
         return ticket
+
+    def _doubt(self, running: Running, state: Prediction) -> None:
+        """The store may have died after it wrote a beginning, before it said so: if that is there, it must end."""
+        if len(self._late) < MOST_LATE // 2:  # The other half is for those that did begin.
+            doubtful = _Draft(running, state, is_new=False, since=0, tickets=[], is_settled=True, is_doubtful=True)
+            self._late[state.id] = doubtful
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
@@ -203,7 +206,7 @@ class Recorder:
             self._idle.set()
 
     def _take(self) -> list[_Draft]:
-        taken = list(self._late.values())[:MOST_AT_ONCE]
+        taken = list(self._late.values())[: MOST_AT_ONCE // 2]  # However many they are, what is new has its turn.
         taken += list(self._queue.values())[: MOST_AT_ONCE - len(taken)]
         for draft in taken:
             (self._late if draft.state.id in self._late else self._queue).pop(draft.state.id)
@@ -243,12 +246,9 @@ class Recorder:
         draft.settle()
 
     def _tell(self, draft: _Draft, *, is_lost: bool) -> None:
-        if draft.is_doubtful:
-            return
-        if is_lost:
+        if is_lost and not draft.is_doubtful:
             _log.warning("a prediction was ended by another process", id=str(draft.state.id))
-            return
-        for state in draft.states:
+        for state in () if is_lost else draft.states:
             try:
                 self._notify(record_of(whole_row(draft.running, state, self._instance, self._most_bytes)))
             except Exception:  # noqa: BLE001 - a notice's fault must not end the writing
@@ -266,26 +266,32 @@ class Recorder:
                 newer.follows(draft)
             self._queue[draft.state.id] = newer or draft
 
-    def _give_up(self, drafts: Iterable[_Draft]) -> None:
+    def _give_up(self, drafts: list[_Draft]) -> None:
         """The store does not answer: what is new is refused, and what was begun there is kept until it answers."""
-        for draft in list(drafts):
-            self._queue.pop(draft.state.id, None)
+        refused = set()
+        for draft in drafts:
+            key = draft.state.id
+            if key in refused:
+                continue  # What came of it meanwhile goes with its beginning.
             if draft.is_new:
+                refused.add(key)
                 self._refuse(draft)
-            elif draft.state.status.is_terminal and len(self._late) < MOST_LATE:
-                self._late[draft.state.id] = draft
-                self._settle(draft)
-            else:
-                self._settle(draft)
+                continue
+            if self._queue.get(key) is draft:
+                del self._queue[key]
+            if draft.state.status.is_terminal and len(self._late) < MOST_LATE:
+                self._late[key] = draft
+            self._settle(draft)
 
     def _refuse(self, draft: _Draft) -> None:
-        later = self._queue.pop(draft.state.id, None)
-        state = later.state if later else draft.state
-        if not state.status.is_terminal:
-            self._refused.add(state.id)
-        for each in filter(None, (draft, later)):
+        self._hold.running -= not draft.is_settled
+        later = self._queue.pop(draft.state.id, draft)
+        for each in (draft, later):
             each.settle(_unavailable())
-        self._hold.running -= 1
+        if not later.state.status.is_terminal:
+            self._refused.add(later.state.id)
+        elif later is not draft:
+            self._doubt(draft.running, later.state)
         draft.running.fail(_unavailable())
 
 
