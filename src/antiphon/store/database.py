@@ -6,6 +6,7 @@ needs no lock there); PostgreSQL's run on the event loop.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import anyio
 from anyio import CapacityLimiter
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -74,22 +75,33 @@ async def open_database(url: str, home: Path) -> AsyncGenerator[Database]:
     Raises:
         StoreUnfit: it is no database of ours, is newer than this program, or cannot be written.
     """
-    from antiphon.store.migrate import migrate  # noqa: PLC0415 - it takes a third of a second to load
+    from antiphon.store.migrate import check, migrate  # noqa: PLC0415 - it takes a third of a second to load
 
     if url.startswith("sqlite:"):
         database: _Sqlite | _Postgres = _Sqlite(_made(sqlite_path(url, home)))
     elif find_spec("asyncpg"):
-        database = _Postgres(make_url(url))
+        database = _Postgres(_address(url))
     else:
         raise StoreUnfit("PostgreSQL needs more packages: pip install 'antiphon[postgres]'")
     try:
         try:
+            await database.read(partial(check, place=database.place))
             await database.write(partial(migrate, place=database.place))
-        except StorageUnavailable as error:
-            raise StoreUnfit(f"{database.place} cannot be used: {_first_line(error.__cause__)}") from None
+        except (StorageUnavailable, DBAPIError, TypeError) as error:  # TypeError: options that the driver has not.
+            told = error.__cause__ if isinstance(error, StorageUnavailable) else error
+            raise StoreUnfit(f"{database.place} cannot be used: {_first_line(told)}") from None
         yield database
     finally:
         await database.close()
+
+
+def _address(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # Its message may quote a password.
+        raise StoreUnfit(
+            "the address of the PostgreSQL store cannot be read: postgresql://USER@HOST:PORT/NAME"
+        ) from None
 
 
 def sqlite_path(url: str, home: Path) -> Path:
@@ -102,8 +114,11 @@ def _made(path: Path) -> Path:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Made with its mode, not given it later: there is no moment in which others could open it.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            # The pepper lies beside the file: by another name its keys would be unknown.
+            raise StoreUnfit(f"{path} is a symbolic link: name the file itself") from None
         raise StoreUnfit(f"{path} cannot be opened: {error.strerror}") from None
     return path
 
@@ -142,7 +157,7 @@ class _Sqlite:
 
 
 def _sqlite_engine(path: Path, begin: str, *pragmas: str) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", pool_size=READERS, max_overflow=0)
+    engine = create_engine(URL.create("sqlite", database=str(path)), pool_size=READERS, max_overflow=0)
 
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # The driver begins nothing by itself.

@@ -19,35 +19,49 @@ _FIRST_TABLES = frozenset({"keys", "versions"})
 """What every database of ours has had since then."""
 _USER_VERSION = 2
 """What SQLite files carry, so that the program that looked only at this number refuses them."""
+_FROM_NUMBER = "user_version"
+"""What stands for the revision of a file that has only the number."""
 _LOCK = 0x416E7469
 """The key of the PostgreSQL lock under which one process migrates while others wait."""
+
+
+def check(connection: Connection, place: str) -> str | None:
+    """See that a database is one of ours, changing nothing; give its revision, None when it is empty.
+
+    Raises:
+        StoreUnfit: it was written by a newer program, or its tables are not ours.
+    """
+    is_sqlite = connection.dialect.name == "sqlite"
+    number = connection.execute(text("PRAGMA user_version")).scalar_one() if is_sqlite else 0
+    if number > _USER_VERSION:
+        raise _newer(place, number)
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return None
+    found = MigrationContext.configure(connection).get_current_revision()
+    # Neither number is ours alone: others count their schemas in the same places.
+    if not ((found or number) and tables >= _FIRST_TABLES):
+        raise StoreUnfit(f"{place} holds tables that are not Antiphon's")
+    scripts = ScriptDirectory.from_config(_config(connection))
+    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+        raise _newer(place, found)
+    return found or _FROM_NUMBER
 
 
 def migrate(connection: Connection, place: str) -> None:
     """Bring a database to the newest schema, in the transaction that `connection` is in.
 
     Raises:
-        StoreUnfit: it was written by a newer program, or its tables are not ours.
+        StoreUnfit: as `check`.
     """
     is_sqlite = connection.dialect.name == "sqlite"
     if not is_sqlite:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    number = connection.execute(text("PRAGMA user_version")).scalar_one() if is_sqlite else 0
-    if number > _USER_VERSION:
-        raise _newer(place, number)
-    config = _config(connection)
-    scripts = ScriptDirectory.from_config(config)
-    found = MigrationContext.configure(connection).get_current_revision()
-    tables = set(inspect(connection).get_table_names())
-    # Neither number is ours alone: others count their schemas in the same places.
-    if tables and not ((found or number) and tables >= _FIRST_TABLES):
-        raise StoreUnfit(f"{place} holds tables that are not Antiphon's")
-    if tables and found is None:
-        command.stamp(config, found := FIRST)
-    if found == scripts.get_current_head():
+    found, config = check(connection, place), _config(connection)
+    if found == _FROM_NUMBER:
+        command.stamp(config, FIRST)
+    if found == ScriptDirectory.from_config(config).get_current_head():
         return
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
-        raise _newer(place, found)
     command.upgrade(config, "head")
     if is_sqlite:
         connection.execute(text(f"PRAGMA user_version={_USER_VERSION}"))
