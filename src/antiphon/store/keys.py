@@ -11,10 +11,11 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import anyio
 from sqlalchemy import Connection, insert, select, text, update
 
 from antiphon.core.ports import Key
@@ -30,6 +31,8 @@ FRESH_S = 2.0
 """How long a verdict is believed, and so how long a revoked key may still work."""
 STALE_S = 60.0
 """How long a known key is still believed while the store does not answer."""
+KNOWN_S = 1.0
+"""How long the store may take over a known key: what is asked with it waits for the store as well."""
 REMEMBERED = 10_000
 PEPPER_BYTES = 32
 
@@ -86,6 +89,8 @@ def _agree(pepper: bytes, connection: Connection) -> None:
 class _Verdict:
     account: str | None
     at: float
+    tried: float
+    """When the store was asked last, whether or not it answered."""
 
 
 class SqlKeys:
@@ -102,17 +107,20 @@ class SqlKeys:
         if self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap):
             return ADMIN
         known, now = self._verdicts.get(digest), time.monotonic()
-        if known and now - known.at < FRESH_S:
+        may_believe = known is not None and known.account is not None and now - known.at < STALE_S
+        if known and now - (known.tried if may_believe else known.at) < FRESH_S:
             return known.account
         try:
-            account = await self._look_up(digest)
-        except StorageUnavailable as error:
-            if known and known.account and now - known.at < STALE_S:
+            with anyio.fail_after(KNOWN_S if may_believe else None):
+                account = await self._look_up(digest)
+        except (StorageUnavailable, TimeoutError) as error:
+            if known and may_believe:
+                self._verdicts[digest] = replace(known, tried=time.monotonic())
                 return known.account
             raise StorageUnavailable("Keys cannot be checked now. Try again later.") from error
         if len(self._verdicts) >= REMEMBERED:
             self._verdicts.clear()
-        self._verdicts[digest] = _Verdict(account, now)
+        self._verdicts[digest] = _Verdict(account, now, now)
         return account
 
     async def create(self, account: str, name: str) -> str:
