@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.conftest import until
+from tests.conftest import SCRIPTED, serving, until
 from tests.streams import CLIENT, events_of, post
 
 MESSAGES = [{"role": "user", "content": "x"}]
@@ -346,3 +346,25 @@ def test_a_fault_of_ours_has_the_shape_of_every_error_and_says_nothing_of_itself
     assert (error["code"], error["type"], error["param"]) == ("internal_error", "server_error", None)
     assert answer.json()["detail"] == error["message"]
     assert "zlib" not in answer.text
+
+
+def test_a_full_queue_turns_predictions_away_as_it_does_everything(tmp_path):
+    with serving(tmp_path, SCRIPTED.replace("queue = 2", "queue = 1")) as server:
+        taken = [post(server, PATH, body("test/narrow")).status_code for _ in range(2)]
+        assert taken == [201, 201]
+        for fields in ({}, {"stream": True}):
+            answer = post(server, PATH, body("test/narrow", **fields), prefer="wait")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_full")
+            assert answer.headers["retry-after"]
+            assert look(server, answer.headers["x-request-id"])["error"]["detail"]["code"] == "queue_full"
+
+
+def test_a_server_that_records_nothing_refuses_what_it_could_not_show_again(tmp_path):
+    with serving(tmp_path, "[store]\nrecord = false\n" + SCRIPTED) as server:
+        answer = post(server, PATH, body(), prefer="wait")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_parameter")
+        stored = server.chat("test/hello", store=True)
+        assert (stored.status_code, stored.json()["error"]["param"]) == (400, "store")
+        begun = time.monotonic()
+        assert [server.chat("test/hello", headers={"idempotency-key": "k"}).status_code for _ in range(2)] == [200] * 2
+        assert time.monotonic() - begun < 5, "there is nothing to wait for"

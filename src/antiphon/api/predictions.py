@@ -22,8 +22,10 @@ from antiphon.domain.errors import (
     FieldFault,
     InvalidRequest,
     PredictionEnded,
+    Unavailable,
     UnknownModel,
     UnknownPrediction,
+    Unsupported,
 )
 from antiphon.domain.models import ModelName
 from antiphon.domain.prediction import CancelReason, Prediction, Status
@@ -69,6 +71,8 @@ class Creation:
         need_records(services)
         if services.predictor.is_draining:
             raise Draining("The server is shutting down.")
+        if not services.is_recording:
+            raise Unsupported("This server keeps no predictions.")
         # Always checked, so nothing is left to ask for; but what is not understood is not taken.
         if (header(scope, b"validate-input") or b"true").lower() not in {b"true", b"false"}:
             raise bad_header(b"validate-input", "Should be true or false.")
@@ -102,6 +106,8 @@ class Creation:
             raise in_input(error) from None
         running = self._services.background.start(call)
         await running.beginning.wait()  # Nobody hears of a prediction that a crash could make unknown.
+        if isinstance(running.error, Unavailable):
+            raise running.error  # It was turned away at once: as with chat completions, its client may try again.
         return running
 
     async def _answer(
