@@ -30,15 +30,15 @@ BODY = {"model": "bench/hello", "messages": [{"role": "user", "content": "Say he
 
 
 @contextmanager
-def server(config: str, home: Path) -> Iterator[tuple[int, subprocess.Popen]]:
-    """A server with a configuration; gives its port."""
+def server(config: str, home: Path, *command: str) -> Iterator[tuple[int, subprocess.Popen]]:
+    """A server with a configuration; gives its port. `command` runs it, if it is not `antiphon serve`."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "antiphon.toml").write_text(config)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
     own = {"ANTIPHON_HOME": str(home), "ANTIPHON_CONFIG": str(home / "antiphon.toml"), "ANTIPHON_API_KEY": KEY}
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "antiphon.cli", "serve"],
+            [sys.executable, "-m", *(command or ("antiphon.cli", "serve"))],
             env=kept | own | {"ANTIPHON_PORT": "0"},
             stdout=subprocess.PIPE,
             stderr=log,
