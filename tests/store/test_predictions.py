@@ -76,8 +76,9 @@ async def test_an_end_that_is_written_again_is_not_lost(database):
     """The answer to a commit may be lost with its connection; then the same is written once more."""
     running = moved(begun(store=True, metadata={"a": "1"}), Status.SUCCEEDED)
     await kept(database, running)
+    before = await rows(database, labels)
     assert await write(database, running, is_new=False) == frozenset()
-    assert len(await rows(database, labels)) == 1
+    assert await rows(database, labels) == before != []
 
 
 async def test_a_thousand_racing_ends_make_exactly_one_each(database):
