@@ -130,7 +130,7 @@ def assert_old_streams(server, records):
         key = next((one["id"] for one in records if one["status"] == status), None)
         if key is None:
             continue
-        for params in ({}, {"after_id": "init"}, {"after_id": "0-5-0-0-0"}):
+        for params in ({}, {"after_id": "init"}, {"after_id": "0-5-0-0-0-0"}):
             path = f"{server.url}/v1/predictions/{key}/stream"
             text = httpx.get(path, params=params, headers=server.headers, verify=False).text
             last = text.rstrip().split("\n\n")[-1]

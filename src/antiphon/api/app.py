@@ -13,6 +13,7 @@ from antiphon.api import completions, health, models, predictions
 from antiphon.api.answer import error_headers
 from antiphon.api.chat import ChatCompletions
 from antiphon.api.front import Front
+from antiphon.api.incoming import ClientLeft
 from antiphon.api.openapi import chat_components, chat_operation
 from antiphon.api.predictions import Creation, Following
 from antiphon.api.services import Services
@@ -46,6 +47,7 @@ def create_app(services: Services) -> ASGI3Application:
     app.router.routes += [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
     app.router.routes.append(Route("/v1/predictions/{prediction_id}/stream", Following(services), methods=["GET"]))
     app.add_exception_handler(AntiphonError, _ours)
+    app.add_exception_handler(ClientLeft, _left)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _ours)
@@ -62,6 +64,11 @@ async def _ours(_: Request, error: Exception) -> Response:
     told = tell(error)
     headers = {name.decode(): value.decode() for name, value in error_headers(told)}
     return Response(error_body(told), told.status, headers, "application/json")
+
+
+async def _left(_: Request, error: Exception) -> Response:
+    """Have nobody to answer."""
+    return Response()
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
