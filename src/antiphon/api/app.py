@@ -66,7 +66,7 @@ async def _ours(_: Request, error: Exception) -> Response:
     return Response(error_body(told), told.status, headers, "application/json")
 
 
-async def _left(_: Request, error: Exception) -> Response:
+async def _left(_: Request, __: Exception) -> Response:
     """Have nobody to answer."""
     return Response()
 
