@@ -81,7 +81,7 @@ async def serve(source: Source, reply: Reply, receive: ASGIReceiveCallable) -> N
                 async for event in events:
                     pulse.touch()
                     await reply.event(event)
-            await reply.done(source.completion)
+            await reply.done(source)
         except AntiphonError as error:
             await reply.fail(error)
         except Exception as error:  # noqa: BLE001 - where a request ends: the client hears that it did

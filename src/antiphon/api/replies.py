@@ -7,9 +7,10 @@ from uvicorn._types import ASGISendCallable
 
 from antiphon.api import answer
 from antiphon.api.answer import Header
+from antiphon.api.sources import Source
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import AntiphonError
-from antiphon.domain.events import Completion, Event
+from antiphon.domain.events import Event
 from antiphon.wire import sse
 from antiphon.wire.openai import ChunkWriter, ReplyHead, completion_body, error_frame
 
@@ -26,7 +27,7 @@ class Reply(Protocol):
     async def event(self, event: Event) -> None:
         """Take the next event."""
 
-    async def done(self, completion: Completion) -> None:
+    async def done(self, source: Source) -> None:
         """Everything is said and recorded."""
 
     async def fail(self, error: AntiphonError) -> None:
@@ -48,9 +49,11 @@ class WholeReply:
     async def event(self, event: Event) -> None:
         """Wait for the end."""
 
-    async def done(self, completion: Completion) -> None:
+    async def done(self, source: Source) -> None:
         """Send it all."""
-        body = completion_body(self._head, completion, logprobs=self._logprobs, is_legacy=self._is_legacy)
+        body = source.body or completion_body(
+            self._head, source.completion, logprobs=self._logprobs, is_legacy=self._is_legacy
+        )
         await answer.json(self._send, 200, body, self._headers)
 
     async def fail(self, error: AntiphonError) -> None:
@@ -87,9 +90,9 @@ class EventReply:
         if frames:
             await answer.body(self._send, frames, more=True)
 
-    async def done(self, completion: Completion) -> None:
+    async def done(self, source: Source) -> None:
         """Send the end of the stream."""
-        await answer.body(self._send, self._chunks.done(completion.usage))
+        await answer.body(self._send, self._chunks.done(source.completion.usage))
 
     async def fail(self, error: AntiphonError) -> None:
         """Send the error: as an answer while there is none, else as the stream's last frame, without [DONE]."""

@@ -32,6 +32,10 @@ class Source(Protocol):
     def completion(self) -> Completion:
         """The answer, whole after the last event."""
 
+    @property
+    def body(self) -> bytes | None:
+        """The same as JSON, where it has been rendered before."""
+
     def open(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Give its events, for the body."""
 
@@ -50,6 +54,10 @@ class _Runs:
     @property
     def completion(self) -> Completion:
         return self.running.fold.completion
+
+    @property
+    def body(self) -> bytes | None:
+        return self.running.answer
 
 
 class Own(_Runs):
@@ -96,7 +104,7 @@ class Kept:
     def __init__(self, record: Record, output: bytes) -> None:
         self.completion_id, self.created = completion_id(record), record.created_us // 1_000_000
         kept = read_kept(output)
-        self.completion, self.fingerprint = kept.completion, kept.fingerprint
+        self.completion, self.fingerprint, self.body = kept.completion, kept.fingerprint, output
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[AsyncIterator[Event]]:

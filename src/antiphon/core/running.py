@@ -49,6 +49,8 @@ class Running:
     reason: CancelReason | None = None
     fault: AntiphonError | None = None
     """What ended it, when that was neither its engine nor one of the four reasons."""
+    answer: bytes | None = None
+    """What was said until its end, as JSON, once the record has it: a reply need not be rendered again."""
     error: AntiphonError | None = None
     """What its clients are told, once it has ended without success."""
     waiting: int = 1

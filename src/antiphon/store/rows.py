@@ -73,6 +73,12 @@ def moved_row(running: Running, state: Prediction, most_bytes: int) -> dict[str,
 
 
 def _answer(running: Running, answer: Completion) -> bytes:
+    if running.answer is None:
+        running.answer = _rendered(running, answer)
+    return running.answer
+
+
+def _rendered(running: Running, answer: Completion) -> bytes:
     request, resolved = running.call.work.request, running.call.resolved
     head = ReplyHead(running.completion_id, running.created, request.model_text, resolved.fingerprint)
     return completion_body(head, answer, logprobs=request.sampling.logprobs, is_legacy=request.tools.is_legacy)
