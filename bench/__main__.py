@@ -1,26 +1,29 @@
-"""Antiphon against llama.cpp's own server core: same weights, threads and prompts, in turn, in one run.
+"""Antiphon measured: against llama.cpp's own server core, and against itself.
 
-    python -m bench [--threads N] [--batch-threads N] [--rounds N] [--write]
+    python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--write]
 
-Each figure is a ratio of medians taken side by side, since machines are noisy. `--write` puts them into
-docs/benchmarks.md.
+The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
+`recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken side by side, since
+machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other parts as they are.
 """
 
 import argparse
 import contextlib
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
-from bench import contract
+from bench import contract, history, memory, recording
 from bench.client import Target, median, quantile, stream, together
 from bench.servers import Threads, antiphon, baseline
 
@@ -29,13 +32,22 @@ LONG_TOKENS = 6000
 LONG_S = 12.0
 """How long the streams beside a long prompt are watched."""
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PARTS = {
+    "answers": "Answers",
+    "recording": "What recording costs",
+    "history": "A million predictions",
+    "memory": "Memory",
+}
+"""What can be measured, and its title in the report."""
+
+Rows = list[tuple[str, str]]
 
 
 def story(number: int) -> str:
     return f"Write story number {number} about a lighthouse keeper and the sea. Make it long, with storms and ships."
 
 
-def show(rows: list[tuple[str, str]]) -> None:
+def show(rows: Rows) -> None:
     for name, value in rows:
         print(f"{name}: {value}", flush=True)
 
@@ -60,7 +72,7 @@ def in_turn(targets: list[Target], rounds: int, count: int, tokens: int) -> tupl
     return [median(speeds[target.name]) for target in targets], [median(firsts[target.name]) for target in targets]
 
 
-def throughput(targets: list[Target], rounds: int) -> list[tuple[str, str]]:
+def throughput(targets: list[Target], rounds: int) -> Rows:
     """Tokens per second at 1, 4 and 8 streams, and the time to the first token."""
     rows = []
     for count in (1, 4, 8):
@@ -118,7 +130,7 @@ def _busy_core():
         process.wait()
 
 
-def measure(threads: Threads, rounds: int) -> list[tuple[str, str]]:
+def measure(threads: Threads, rounds: int) -> Rows:
     with antiphon(threads) as (ours, pid), baseline(threads) as theirs:
         rows = throughput([ours, theirs], rounds)
         idle, busy = busy_share(ours, rounds)
@@ -141,35 +153,47 @@ def measure(threads: Threads, rounds: int) -> list[tuple[str, str]]:
     return rows + own
 
 
-def report(rows: list[tuple[str, str]], threads: Threads, rounds: int) -> str:
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("antiphon", "xllamacpp", "uvicorn"))
+def write(part: str, rows: Rows, intro: str) -> None:
+    """Put what was measured into its part of the report; the others stay."""
+    head, *parts = re.split("^## ", REPORT.read_text(), flags=re.MULTILINE)
+    kept = dict(part.split("\n", 1) for part in parts)
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    return f"""# Benchmarks
+    kept[PARTS[part]] = f"{intro}\n\n| what | how much |\n|---|---|\n{table}"
+    written = [f"## {title}\n\n{kept[title].strip()}\n" for title in PARTS.values() if title in kept]
+    REPORT.write_text("\n".join([head.strip() + "\n", *written]))
 
-Written by `make bench ARGS=--write`. Antiphon against llama.cpp's own server core (xllamacpp's `Server`, over HTTP), on
-the same weights (SmolLM2-135M-Instruct Q4_1), threads and prompts, in turn, in one run. Ratios are of medians of
-{rounds} rounds; absolute numbers are this machine's on that day.
 
-{machine}; {versions}; {threads.one} thread for a step of one token, {threads.batch} for larger ones.
-
-| what | Antiphon against llama.cpp's server, or against itself |
-|---|---|
-{table}
-"""
+def about(threads: Threads, rounds: int) -> dict[str, str]:
+    """Say for each part on what, and how, it was measured."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("antiphon", "xllamacpp", "uvicorn", "sqlalchemy"))
+    both = f"{machine};\n{versions}"
+    steps = f"{threads.one} thread for a step of one token, {threads.batch} for larger ones"
+    return dict.fromkeys(PARTS, f"{both}.") | {
+        "answers": f"{both}; medians of {rounds} rounds;\n{steps}.",
+        "recording": f"{both}; medians of {rounds} rounds.",
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     threads = Threads(options.threads, options.batch_threads)
-    rows = measure(threads, options.rounds)
-    if options.write:
-        REPORT.write_text(report(rows, threads, options.rounds))
+    measures: dict[str, Callable[[], Rows]] = {
+        "answers": lambda: measure(threads, options.rounds),
+        "recording": lambda: recording.measure(options.rounds),
+        "history": lambda: [row for store in history.STORES for row in history.measure(store)],
+        "memory": memory.measure,
+    }
+    for part in options.only:
+        rows = measures[part]()
+        if options.write:
+            write(part, rows, about(threads, options.rounds)[part])
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ number = 1
 engine = "scripted"
 """
 KEY = "sk-bench"
+SECONDS = 4.0
+"""How long a round takes."""
 BODY = {"model": "bench/hello", "messages": [{"role": "user", "content": "Say hello to the world, please."}]}
 
 
@@ -54,21 +56,24 @@ def server(config: str, home: Path, *command: str) -> Iterator[tuple[int, subpro
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
     chosen = parser.parse_args()
+    measure(chosen.rounds, chosen.seconds)
+
+
+def measure(rounds: int, seconds: float = SECONDS) -> list[tuple[str, str]]:
     with (
         tempfile.TemporaryDirectory() as folder,
         server(CONFIG.format(record="true"), Path(folder) / "on") as (on, _),
         server(CONFIG.format(record="false"), Path(folder) / "off") as (off, _),
     ):
-        for connections in (1, 16, 64):
-            compare(on, off, connections, chosen.rounds, chosen.seconds)
+        return [compare(on, off, connections, rounds, seconds) for connections in (1, 16, 64)]
 
 
-def compare(on: int, off: int, connections: int, rounds: int, seconds: float) -> None:
-    """Print the ratio of requests/s, round by round in turn."""
+def compare(on: int, off: int, connections: int, rounds: int, seconds: float) -> tuple[str, str]:
+    """Give the ratio of requests/s, round by round in turn."""
     seen: dict[int, list] = {on: [], off: []}
     for turn in range(rounds + 1):
         for port in (on, off) if turn % 2 else (off, on):
@@ -79,12 +84,12 @@ def compare(on: int, off: int, connections: int, rounds: int, seconds: float) ->
     ratios = [mine.requests_per_s / base.requests_per_s for mine, base in zip(seen[on], seen[off], strict=True)]
     with_, without = (statistics.median(one.requests_per_s for one in seen[port]) for port in (on, off))
     p99 = [statistics.median(one.p99_ms for one in seen[port]) for port in (on, off)]
-    print(
-        f"recording on / off, {connections} connections: {statistics.median(ratios):.2f} x "
-        f"({with_:.0f} against {without:.0f} requests/s; p99 {p99[0]:.1f} against {p99[1]:.1f} ms; "
-        f"rounds {', '.join(f'{ratio:.2f}' for ratio in ratios)})",
-        flush=True,
-    )
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    name = f"requests/s with against without recording, {connections} connections"
+    value = f"{statistics.median(ratios):.2f} × ({with_:.0f} against {without:.0f}; rounds {each})"
+    told = (name, f"{value}; p99 {p99[0]:.1f} against {p99[1]:.1f} ms")
+    print(*told, sep=": ", flush=True)
+    return told
 
 
 if __name__ == "__main__":
