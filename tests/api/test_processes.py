@@ -99,3 +99,21 @@ def test_a_process_that_lives_ends_what_a_killed_one_left_and_answers_its_keys(s
         assert_told(alive.prediction(answer.headers["x-request-id"]), "succeeded")
         assert status_of(alive, mine) != "abandoned", "what a living process runs is its own"
         assert streamed(alive, speaking)[0][-1]["event"] == "error"
+
+
+def test_a_follower_of_another_process_s_prediction_does_not_hold_up_the_end_of_this_one(tmp_path):
+    config = kept_in("sqlite:///antiphon.db")
+    with (
+        serving(tmp_path, config, log=tmp_path / "one.log") as one,
+        serving(tmp_path, config, log=tmp_path / "two.log") as two,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        key = create(one, "test/never")
+        following = pool.submit(streamed, two, key)
+        time.sleep(0.5)  # It waits now.
+        begun = time.monotonic()
+        assert two.stop() == 0
+        assert time.monotonic() - begun < 10
+        events, _ = following.result()
+        assert [event["event"] for event in events] == ["init"]
+        one.cancel(key)

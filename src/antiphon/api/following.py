@@ -4,7 +4,7 @@ The id of an event says how much of the answer was told with it, so a stream tha
 that very character: while the prediction runs, after it has ended, and from another process than before.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import astuple
 
 import anyio
@@ -134,9 +134,17 @@ async def follow_live(
 
 
 async def follow_record(
-    archive: Archive, record: Record, after: str | None, receive: ASGIReceiveCallable, send: ASGISendCallable
+    archive: Archive,
+    record: Record,
+    after: str | None,
+    receive: ASGIReceiveCallable,
+    send: ASGISendCallable,
+    *,
+    is_draining: Callable[[], bool],
 ) -> None:
     """Send the events of a prediction that has ended, or that runs in another process: then, when it has ended.
+
+    While this process drains it waits no longer: the stream is closed, and its client goes on elsewhere.
 
     Raises:
         InvalidRequest: `after` is no event of this prediction; nothing was sent.
@@ -149,6 +157,9 @@ async def follow_record(
         await stream.begin()
         try:
             while not record.status.is_terminal:
+                if is_draining():
+                    await stream.close()
+                    return
                 await anyio.sleep(POLL_S)
                 record = await archive.get(record.account, record.id) or record
             replay = _replay(record, after)

@@ -154,7 +154,10 @@ class Following:
             if running:
                 await follow_live(running, after, idle_s, receive, send)
             elif record:
-                await follow_record(services.archive, record, after, receive, send)
+                predictor = services.predictor
+                await follow_record(
+                    services.archive, record, after, receive, send, is_draining=lambda: predictor.is_draining
+                )
         except AntiphonError as error:
             await answer.error(send, error)
 

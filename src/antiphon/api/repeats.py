@@ -18,7 +18,7 @@ from antiphon.api.services import Services
 from antiphon.api.sources import Joined, Kept, Source
 from antiphon.core.ports import Claim
 from antiphon.core.running import Call
-from antiphon.domain.errors import AntiphonError, DeadlineExceeded, IdempotencyConflict, StorageUnavailable
+from antiphon.domain.errors import AntiphonError, DeadlineExceeded, Draining, IdempotencyConflict, StorageUnavailable
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Record
 
@@ -60,6 +60,7 @@ class Repeats:
             ClientLeft: the client did not wait until that was known.
             IdempotencyConflict: the key stands for another request.
             DeadlineExceeded: what it stands for runs in another process, and is not ready in time.
+            Draining: the same, and this one is shutting down.
             StorageUnavailable: keys cannot be looked up.
         """
         need_records(self._services)
@@ -110,6 +111,9 @@ class Repeats:
                     return None
                 if record and record.status.is_terminal:
                     return record
+                if self._services.predictor.is_draining:
+                    # It does not run here, so no drain waits for it; sent again, the request finds its key elsewhere.
+                    raise Draining("The server is shutting down.")
                 await anyio.sleep(POLL_S)
                 age_s += POLL_S
         raise DeadlineExceeded("The request with this Idempotency-Key is still being answered.")
