@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.conftest import serving, until
+from tests.conftest import SCRIPTED, serving, until
 from tests.lives import assert_told, create, kept_in, said, status_of
 
 
@@ -101,19 +101,26 @@ def test_a_process_that_lives_ends_what_a_killed_one_left_and_answers_its_keys(s
         assert streamed(alive, speaking)[0][-1]["event"] == "error"
 
 
-def test_a_follower_of_another_process_s_prediction_does_not_hold_up_the_end_of_this_one(tmp_path):
-    config = kept_in("sqlite:///antiphon.db")
+def test_a_process_that_shuts_down_lets_go_in_order_of_those_who_wait_for_another_s_prediction(store_url, tmp_path):
+    """SHUT: the stream ends as HTTP ends one, and a request with a key is told to come again."""
+    config = f'[store]\nurl = "{store_url}"\n' + SCRIPTED
     with (
-        serving(tmp_path, config, log=tmp_path / "one.log") as one,
-        serving(tmp_path, config, log=tmp_path / "two.log") as two,
-        ThreadPoolExecutor(1) as pool,
+        serving(tmp_path, config) as running,
+        serving(tmp_path, config, log=tmp_path / "other.log") as other,
+        ThreadPoolExecutor(3) as threads,
     ):
-        key = create(one, "test/never")
-        following = pool.submit(streamed, two, key)
-        time.sleep(0.5)  # It waits now.
-        begun = time.monotonic()
-        assert two.stop() == 0
-        assert time.monotonic() - begun < 10
-        events, _ = following.result()
-        assert [event["event"] for event in events] == ["init"]
-        one.cancel(key)
+        key = create(running, "test/never")
+        first = threads.submit(ask, running, "waits", "test/never")
+        until(lambda: len(running.get("/v1/predictions").json()["items"]) == 2)
+        follower = threads.submit(streamed, other, key)
+        again = threads.submit(ask, other, "waits", "test/never")
+        time.sleep(1)
+        assert not follower.done()
+        assert not again.done()
+        assert other.stop() == 0
+        assert [event["event"] for event in follower.result()[0]] == ["init"]
+        answer = again.result()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
+        assert "Traceback" not in other.log.read_text()
+        assert [status_of(running, key), first.done()] == ["starting", False]
+        running.stop()

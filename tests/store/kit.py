@@ -22,6 +22,7 @@ from antiphon.domain.models import Model, ModelName, Version
 from antiphon.domain.prediction import CancelReason, Prediction, Status
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.store.batch import Change, apply
+from antiphon.store.rows import packed
 from antiphon.store.tables import predictions
 
 MOST = 1_048_576
@@ -81,13 +82,14 @@ def moved(running, status, text="Hello"):
 async def write(database, *running, instance=INSTANCE, is_new=True, most=MOST):
     """Write predictions as they stand, in one transaction; give those that had ended already."""
     changes = [Change(each, each.prediction, is_new) for each in running]
-    return await database.write(partial(apply, changes, instance, most))
+    return await database.write(partial(apply, changes, instance, partial(packed, most_bytes=most)))
 
 
 async def kept(database, *running, **options):
     """Write predictions that have ended: as they began, then their end."""
     starts = [Change(each, replace(each.prediction, status=Status.PENDING, reason=None), True) for each in running]
-    await database.write(partial(apply, starts, options.get("instance", INSTANCE), options.get("most", MOST)))
+    pack = partial(packed, most_bytes=options.get("most", MOST))
+    await database.write(partial(apply, starts, options.get("instance", INSTANCE), pack))
     assert not await write(database, *running, is_new=False, **options)
 
 

@@ -1,7 +1,10 @@
 """Predictions that run, written down while they do: on both stores, by the real recorder behind the real predictor."""
 
+import base64
 import contextlib
+import random
 import sqlite3
+import time
 from dataclasses import replace
 
 import anyio
@@ -18,6 +21,7 @@ from antiphon.domain.record import Webhook
 from antiphon.store import recorder as recorder_module
 from antiphon.store.archive import SqlArchive
 from antiphon.store.recorder import Recorder
+from antiphon.store.rows import packed
 from antiphon.store.tables import labels, predictions
 from tests.store.kit import INSTANCE, MOST, begun, call, resolved, rows, statuses, write
 
@@ -277,3 +281,26 @@ async def test_a_refused_prediction_that_was_written_after_all_comes_to_an_end(d
             await run(predictor, running)
         unwell.is_down = False
         await until_status(database, running, "failed")
+
+
+async def test_a_large_request_is_packed_beside_the_event_loop_once_however_many_hear_of_it(database):
+    body = b'{"text": "' + base64.b64encode(random.Random(1).randbytes(24_000_000)) + b'"}'
+    begun = time.perf_counter()
+    packed(body, MOST)
+    takes_s = time.perf_counter() - begun
+    told, longest_s = [], 0.0
+
+    async def watch():
+        nonlocal longest_s
+        while True:
+            begun = time.perf_counter()
+            await anyio.sleep(0.005)
+            longest_s = max(longest_s, time.perf_counter() - begun)
+
+    async with recording(database, told.append) as predictor, anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await run(predictor, predictor.begin(replace(call(), body=body, webhook=Webhook("http://localhost/"))))
+        group.cancel_scope.cancel()
+    assert [record.status for record in told] == ["pending", "starting", "started", "succeeded"]
+    assert {record.request for record in told} == {body}
+    assert longest_s < takes_s / 2

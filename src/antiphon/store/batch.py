@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, insert, select, text, update
 from antiphon.core.running import Running
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.prediction import Prediction, Status
-from antiphon.store.rows import moved_row, whole_row
+from antiphon.store.rows import Pack, moved_row, whole_row
 from antiphon.store.tables import RUNNING, predictions
 
 
@@ -44,22 +44,22 @@ _LABEL = text(
 )
 
 
-def apply(changes: Sequence[Change], instance: str, most_bytes: int, connection: Connection) -> frozenset[UUID]:
+def apply(changes: Sequence[Change], instance: str, pack: Pack, connection: Connection) -> frozenset[UUID]:
     """Write changes down; give those predictions that had ended already, which stay as they were.
 
     Args:
         changes: at most one of each prediction.
         instance: the process that runs them.
-        most_bytes: the largest request or answer that is kept, compressed.
+        pack: gives requests and answers as they are kept.
         connection: in a transaction.
     """
-    begun = [whole_row(one.running, one.state, instance, most_bytes) for one in changes if one.is_new]
+    begun = [whole_row(one.running, one.state, instance, pack) for one in changes if one.is_new]
     if begun:
         connection.execute(insert(predictions), begun)
         models = Counter(row["model"] for row in begun)
         connection.execute(_COUNT, [{"model": model, "count": models[model]} for model in sorted(models)])
     moves = [change for change in changes if not change.is_new]
-    lost = _move(connection, moves, most_bytes) if moves else frozenset()
+    lost = _move(connection, moves, pack) if moves else frozenset()
     stored = [
         row
         for one in changes
@@ -76,8 +76,8 @@ def _label_rows(state: Prediction, request: ChatRequest) -> list[dict[str, Any]]
     return label_rows(state.account, state.created_us, state.id.hex, its)
 
 
-def _move(connection: Connection, moves: Sequence[Change], most_bytes: int) -> frozenset[UUID]:
-    rows = [moved_row(move.running, move.state, most_bytes) | {"key": move.state.id.hex} for move in moves]
+def _move(connection: Connection, moves: Sequence[Change], pack: Pack) -> frozenset[UUID]:
+    rows = [moved_row(move.running, move.state, pack) | {"key": move.state.id.hex} for move in moves]
     result = connection.execute(_MOVE, rows)
     if result.rowcount == len(rows):
         return frozenset()

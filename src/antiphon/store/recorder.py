@@ -23,7 +23,7 @@ from antiphon.domain.record import Record
 from antiphon.store.batch import Change, apply
 from antiphon.store.database import Database, is_busy
 from antiphon.store.records import log_ended
-from antiphon.store.rows import record_of, whole_row
+from antiphon.store.rows import Pack, packed, plain, record_of, whole_row
 
 GATHER_S = 0.005
 """How long a transaction waits for predictions that may have something to write soon."""
@@ -37,6 +37,8 @@ PAUSE_S = 0.01
 """How long after a try that failed nothing is tried at all."""
 MOST_LATE = 10_000
 """How many ended predictions wait for a store that does not answer."""
+LARGE_BYTES = 65_536
+"""A longer request is not packed on the event loop: it takes a millisecond and more."""
 LEAVING_S = 5.0
 """How long leaving waits for what is not written yet."""
 
@@ -215,7 +217,7 @@ class Recorder:
     async def _write(self, drafts: list[_Draft]) -> None:
         changes = [Change(draft.running, draft.state, draft.is_new) for draft in drafts]
         try:
-            change = partial(apply, changes, self._instance, self._most_bytes)
+            change = partial(apply, changes, self._instance, await self._packer(drafts))
             lost = await self._database.write(change, patience_s=0)  # Its own: what came meanwhile goes with it.
         except StorageUnavailable as error:
             if is_busy(error):
@@ -230,6 +232,15 @@ class Recorder:
             for draft in drafts:
                 self._settle(draft)
                 self._tell(draft, is_lost=draft.state.id in lost)
+
+    async def _packer(self, drafts: list[_Draft]) -> Pack:
+        """Give what packs; what takes long it has packed already, beside the event loop and before the transaction."""
+        pack = partial(packed, most_bytes=self._most_bytes)
+        large = [each.running.call.body for each in drafts if each.is_new and len(each.running.call.body) > LARGE_BYTES]
+        if not large:
+            return pack
+        ready = await anyio.to_thread.run_sync(lambda: {id(body): pack(body) for body in large})
+        return lambda body: ready[id(body)] if id(body) in ready else pack(body)
 
     async def _write_apart(self, drafts: list[_Draft]) -> None:
         """One of them is at fault: the others are written without it."""
@@ -250,7 +261,7 @@ class Recorder:
             _log.warning("a prediction was ended by another process", id=str(draft.state.id))
         for state in () if is_lost else draft.states:
             try:
-                self._notify(record_of(whole_row(draft.running, state, self._instance, self._most_bytes)))
+                self._notify(record_of(whole_row(draft.running, state, self._instance, plain)))
             except Exception:  # noqa: BLE001 - a notice's fault must not end the writing
                 _log.exception("a notice cannot be made", id=str(state.id))
 

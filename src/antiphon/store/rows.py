@@ -1,7 +1,7 @@
 """A prediction to a row, and a row to a record."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -21,14 +21,18 @@ FAST = 1
 """The zlib level: above it, much more time for little less space."""
 
 
-def whole_row(running: Running, state: Prediction, instance: str, most_bytes: int) -> dict[str, Any]:
+Pack = Callable[[bytes], bytes | None]
+"""Gives a JSON body as it is kept; None when it is not."""
+
+
+def whole_row(running: Running, state: Prediction, instance: str, pack: Pack) -> dict[str, Any]:
     """Give every column of a prediction that stands in `state`.
 
     Args:
         running: the prediction.
         state: how it stands; `running` may be further already.
         instance: the process that runs it.
-        most_bytes: a request or an answer of more, compressed, is not kept.
+        pack: for the request and the answer.
     """
     call, hook = running.call, running.call.webhook
     request = call.work.request
@@ -46,12 +50,12 @@ def whole_row(running: Running, state: Prediction, instance: str, most_bytes: in
         "metadata": orjson.dumps(dict(request.metadata)).decode() if request.metadata else None,
         "webhook_url": hook and hook.url,
         "webhook_secret": hook and hook.secret,
-        "request": packed(call.body, most_bytes),
-        **moved_row(running, state, most_bytes),
+        "request": pack(call.body),
+        **moved_row(running, state, pack),
     }
 
 
-def moved_row(running: Running, state: Prediction, most_bytes: int) -> dict[str, Any]:
+def moved_row(running: Running, state: Prediction, pack: Pack) -> dict[str, Any]:
     """Give the columns that a move changes."""
     is_over, timings = state.status.is_terminal, running.timings(state.status)
     failure = running.error if is_over else None
@@ -68,7 +72,7 @@ def moved_row(running: Running, state: Prediction, most_bytes: int) -> dict[str,
         "failure_message": failure and failure.message.replace("\0", "\ufffd"),
         "usage": orjson.dumps(answer.usage).decode() if answer else None,
         "is_stored": running.call.work.request.store and state.status is Status.SUCCEEDED,
-        "output": packed(_answer(running, answer), most_bytes) if answer and has_answer else None,
+        "output": pack(_answer(running, answer)) if answer and has_answer else None,
     }
 
 
@@ -90,9 +94,15 @@ def _us(seconds: float | None) -> int | None:
 
 def packed(body: bytes, most_bytes: int) -> bytes | None:
     """Give a JSON body as it is kept: as it is, compressed when it is long, and not at all when it is too long."""
-    body = body.lstrip(_BLANK)  # What a client sends may begin so, and what is kept is told by its first byte.
-    kept = zlib.compress(body, FAST) if len(body) > PLAIN_BYTES else body
+    kept = plain(body)
+    if len(kept) > PLAIN_BYTES:
+        kept = zlib.compress(kept, FAST)
     return kept if len(kept) <= most_bytes else None
+
+
+def plain(body: bytes) -> bytes:
+    """Give a JSON body that begins with a brace: what clients send may begin with blanks."""
+    return body.lstrip(_BLANK)
 
 
 def unpacked(kept: bytes | None) -> bytes | None:
