@@ -24,6 +24,7 @@ from antiphon.store.batch import Change, apply
 from antiphon.store.database import Database, is_busy
 from antiphon.store.records import log_ended
 from antiphon.store.rows import Pack, packed, plain, record_of, whole_row
+from antiphon.store.tickets import Hold, Ticket
 
 GATHER_S = 0.005
 """How long a transaction waits for predictions that may have something to write soon."""
@@ -45,57 +46,6 @@ LEAVING_S = 5.0
 _log = structlog.get_logger()
 
 
-class _Hold:
-    """Knows whether anything still runs that does not wait for the store."""
-
-    def __init__(self) -> None:
-        self.running, self.held = 0, 0
-        """How many predictions have not ended in the store, and how many of them wait for it."""
-        self.all_held = anyio.Event()
-
-    def look(self) -> None:
-        """Say so when all of them wait."""
-        if self.held >= self.running:
-            self.all_held.set()
-
-    async def wait(self, most_s: float) -> None:
-        """Wait until all of them wait, but not for long."""
-        if self.held < self.running:
-            self.all_held = anyio.Event()
-            with anyio.move_on_after(most_s):
-                await self.all_held.wait()
-
-
-class _Ticket:
-    """Tells when something is written."""
-
-    __slots__ = ("_error", "_event", "_hold", "_is_done")
-
-    def __init__(self, hold: "_Hold") -> None:
-        self._hold = hold
-        self._event: anyio.Event | None = None
-        self._error: StorageUnavailable | None = None
-        self._is_done = False
-
-    def settle(self, error: StorageUnavailable | None = None) -> None:
-        self._is_done, self._error = True, error
-        if self._event:
-            self._event.set()
-
-    async def wait(self) -> None:
-        """See core.ports.Writing."""
-        if not self._is_done:
-            self._event = self._event or anyio.Event()
-            self._hold.held += 1
-            self._hold.look()
-            try:
-                await self._event.wait()
-            finally:
-                self._hold.held -= 1
-        if self._error:
-            raise self._error
-
-
 @dataclass(slots=True)
 class _Draft:
     """What is to be written of one prediction."""
@@ -104,7 +54,7 @@ class _Draft:
     state: Prediction
     is_new: bool
     since: float
-    tickets: list[_Ticket]
+    tickets: list[Ticket]
     states: list[Prediction] = field(default_factory=list)
     """Every state it passed through, where somebody is to be told of each."""
     is_settled: bool = False
@@ -136,7 +86,7 @@ class Recorder:
             notify: is given a prediction that has a webhook, after each move is written.
         """
         self._database, self._instance, self._most_bytes, self._notify = database, instance, most_bytes, notify
-        self._hold = _Hold()
+        self._hold = Hold()
         self._queue: dict[UUID, _Draft] = {}
         self._late: dict[UUID, _Draft] = {}
         self._refused: set[UUID] = set()
@@ -144,7 +94,7 @@ class Recorder:
         self._wake = anyio.Event()
         self._idle = anyio.Event()
 
-    def write(self, running: Running) -> _Ticket:
+    def write(self, running: Running) -> Ticket:
         """Note a prediction as it now stands; see core.records.Records."""
         state = running.prediction
         if state.status.is_terminal:
@@ -153,7 +103,7 @@ class Recorder:
             return self._hopeless(running)
         draft = self._queue.get(state.id)
         if draft is None:
-            draft = _Draft(running, state, state.status is Status.PENDING, time.monotonic(), [_Ticket(self._hold)])
+            draft = _Draft(running, state, state.status is Status.PENDING, time.monotonic(), [Ticket(self._hold)])
             self._hold.running += draft.is_new
             self._queue[state.id] = draft
         draft.state = state
@@ -162,8 +112,8 @@ class Recorder:
         self._wake.set()
         return draft.tickets[0]
 
-    def _hopeless(self, running: Running) -> _Ticket:
-        state, ticket = running.prediction, _Ticket(self._hold)
+    def _hopeless(self, running: Running) -> Ticket:
+        state, ticket = running.prediction, Ticket(self._hold)
         ticket.settle(_unavailable())
         if state.status.is_terminal:
             self._refused.remove(state.id)

@@ -1,0 +1,57 @@
+"""Waiting for the store: who waits for what, and whether anything still runs that does not."""
+
+import anyio
+
+from antiphon.domain.errors import StorageUnavailable
+
+
+class Hold:
+    """Knows whether anything still runs that does not wait for the store."""
+
+    def __init__(self) -> None:
+        self.running, self.held = 0, 0
+        """How many predictions have not ended in the store, and how many of them wait for it."""
+        self.all_held = anyio.Event()
+
+    def look(self) -> None:
+        """Say so when all of them wait."""
+        if self.held >= self.running:
+            self.all_held.set()
+
+    async def wait(self, most_s: float) -> None:
+        """Wait until all of them wait, but not for long."""
+        if self.held < self.running:
+            self.all_held = anyio.Event()
+            with anyio.move_on_after(most_s):
+                await self.all_held.wait()
+
+
+class Ticket:
+    """Tells when something is written."""
+
+    __slots__ = ("_error", "_event", "_hold", "_is_done")
+
+    def __init__(self, hold: "Hold") -> None:
+        self._hold = hold
+        self._event: anyio.Event | None = None
+        self._error: StorageUnavailable | None = None
+        self._is_done = False
+
+    def settle(self, error: StorageUnavailable | None = None) -> None:
+        """Say that it is written, or will be; or why it will not."""
+        self._is_done, self._error = True, error
+        if self._event:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """See core.ports.Writing."""
+        if not self._is_done:
+            self._event = self._event or anyio.Event()
+            self._hold.held += 1
+            self._hold.look()
+            try:
+                await self._event.wait()
+            finally:
+                self._hold.held -= 1
+        if self._error:
+            raise self._error
