@@ -125,7 +125,7 @@ def full_quota(server):
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize("how", ["disk", "quota"])
+@pytest.mark.parametrize("how", [pytest.param("disk", marks=pytest.mark.long), "quota"])
 def test_on_a_full_disk_new_requests_are_503_and_what_runs_ends_well_and_nothing_is_lost(tmp_path, how):
     """DB-01. The log is on the same full disk: losing lines of it must not lose anything else."""
     home = tmp_path / "home"
@@ -184,6 +184,7 @@ def test_while_another_process_writes_for_three_seconds_everything_waits_and_suc
         assert {answer[0] for answer in answers.result()} == {200, 201}
 
 
+@pytest.mark.long
 def test_while_another_process_writes_for_long_everything_is_503_in_time_and_health_answers(tmp_path):
     """DB-02."""
     with serving(tmp_path, CONFIG) as server, ThreadPoolExecutor(1) as pool:

@@ -212,11 +212,11 @@ async def pages(archive, size, wanted=ALL):
     return [key for one in forward for key in ids(one.records)]
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 7, 29, 30, 31])
-async def test_a_list_is_whole_and_in_order_at_every_page_size_forwards_and_backwards(database, size):
+async def test_a_list_is_whole_and_in_order_at_every_page_size_forwards_and_backwards(database):
     """Three were created in each microsecond."""
     expected = await many(database)
-    assert await pages(SqlArchive(database), size) == ids(expected)
+    for size in (1, 2, 5, 7, 29, 30, 31):
+        assert await pages(SqlArchive(database), size) == ids(expected)
 
 
 async def test_a_list_of_any_statuses_is_the_whole_list_without_the_others(database):
@@ -240,32 +240,30 @@ def cursor(text):
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        *("", "x", "=", "nonsense", "🦜", "\ud800", "a" * 10_000),
-        cursor("n1"),
-        cursor(f"x1-{'0' * 32}"),
-        cursor(f"n{2**63}-{'0' * 32}"),
-        cursor(f"n{10**18 * 99}-{'0' * 32}"),
-        cursor(f"n-1-{'0' * 32}"),
-        cursor(f"n1-{'0' * 31}"),
-        cursor(f"n1-{'0' * 33}"),
-        cursor(f"n1-{'G' * 32}"),
-        cursor(f"n١-{'0' * 32}"),
-        cursor(f"n1-{'0' * 32}\n"),
-        base64.urlsafe_b64encode(b"\xff\xfe").decode(),
-        "chatcmpl-" + "0" * 32,
-    ],
-)
-async def test_a_cursor_that_is_none_of_ours_is_refused_by_name(database, bad):
+NO_CURSORS = [
+    *("x", "=", "nonsense", "🦜", "\ud800", "a" * 10_000),
+    cursor("n1"),
+    cursor(f"x1-{'0' * 32}"),
+    cursor(f"n{2**63}-{'0' * 32}"),
+    cursor(f"n{10**18 * 99}-{'0' * 32}"),
+    cursor(f"n-1-{'0' * 32}"),
+    cursor(f"n1-{'0' * 31}"),
+    cursor(f"n1-{'0' * 33}"),
+    cursor(f"n1-{'G' * 32}"),
+    cursor(f"n١-{'0' * 32}"),
+    cursor(f"n1-{'0' * 32}\n"),
+    base64.urlsafe_b64encode(b"\xff\xfe").decode(),
+    "chatcmpl-" + "0" * 32,
+]
+
+
+async def test_a_cursor_that_is_none_of_ours_is_refused_by_name(database):
     archive = SqlArchive(database)
-    if not bad:
-        assert await archive.page("team", bad, 5, ALL) == await archive.page("team", None, 5, ALL)
-        return
-    with pytest.raises(InvalidRequest) as caught:
-        await archive.page("team", bad, 5, ALL)
-    assert caught.value.faults[0].loc == ("query", "cursor")
+    assert await archive.page("team", "", 5, ALL) == await archive.page("team", None, 5, ALL)
+    for bad in NO_CURSORS:
+        with pytest.raises(InvalidRequest) as caught:
+            await archive.page("team", bad, 5, ALL)
+        assert caught.value.faults[0].loc == ("query", "cursor"), bad
 
 
 async def test_the_largest_cursor_there_can_be_is_before_everything(database):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from antiphon.store.database import open_database
 from tests.conftest import environment
 from tests.store.test_migrations import FIRST_RELEASE
 
@@ -29,13 +30,13 @@ def without_privilege():
         libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
-def serve(home, url="sqlite:///antiphon.db", *, is_bound=True):
-    """Try to serve; give how it ended and what it said, after seeing that it ended by itself and in time."""
+def refusal(home, url="sqlite:///antiphon.db", *, command=("keys", "list"), is_bound=True):
+    """Try to use the store; give what was said, after seeing that it ended by itself, in time and in one line."""
     config = home.parent / "antiphon.toml"
     config.write_text(f'[store]\nurl = "{url}"\n{CONFIG}')
     begun = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "antiphon.cli", "serve"],
+        [sys.executable, "-m", "antiphon.cli", *command],
         env=environment(home, ANTIPHON_CONFIG=str(config), ANTIPHON_API_KEY="sk-x"),
         capture_output=True,
         text=True,
@@ -140,16 +141,20 @@ UNFIT = [
 def test_a_file_that_is_no_database_of_ours_is_refused_in_one_line_and_left_alone(home, make):
     expected = make(home)
     before = snapshot(home.parent)
-    said = serve(home)
-    assert expected in said
+    assert expected in refusal(home)
     assert snapshot(home.parent) == before
+
+
+def test_a_server_does_not_start_on_what_is_refused(home):
+    expected = newer(home)
+    assert expected in refusal(home, command=("serve",))
 
 
 def test_a_missing_directory_is_made_for_its_owner_alone_and_one_that_cannot_be_is_refused(home):
     (home / "file").touch()
-    assert "cannot be opened" in serve(home, "sqlite:///file/antiphon.db")
+    assert "cannot be opened" in refusal(home, "sqlite:///file/antiphon.db")
     home.chmod(0o500)
-    assert "cannot be opened: Permission denied" in serve(home, "sqlite:///none/antiphon.db")
+    assert "cannot be opened: Permission denied" in refusal(home, "sqlite:///none/antiphon.db")
 
 
 @pytest.mark.parametrize(
@@ -163,30 +168,23 @@ def test_a_missing_directory_is_made_for_its_owner_alone_and_one_that_cannot_be_
     ],
 )
 def test_an_address_where_no_postgresql_answers_is_one_line_without_its_password(home, url):
-    said = serve(home, url)
+    said = refusal(home, url)
     assert "secret" not in said
     assert "postgresql" in said.lower()
 
 
 def test_a_postgresql_that_refuses_us_says_why_in_one_line(home, postgres):
     url = postgres()
-    assert "does not exist" in serve(home, url.replace("/antiphon_", "/none_"), is_bound=False)
-    assert "does not exist" in serve(home, url.replace("postgres:@", "stranger:secret@"), is_bound=False)
+    assert "does not exist" in refusal(home, url.replace("/antiphon_", "/none_"), is_bound=False)
+    assert "does not exist" in refusal(home, url.replace("postgres:@", "stranger:secret@"), is_bound=False)
 
 
-@pytest.mark.parametrize("name", ["a b.db", "100%.db", "q?mode=ro.db", "h#ash.db", "ü.db", "a%20b.db"])
-def test_a_database_may_have_any_name(home, name):
+@pytest.mark.anyio
+async def test_a_database_may_have_any_name(home):
     """And it is the file of that name, of mode 0600, that is made."""
-    config = home.parent / "antiphon.toml"
-    config.write_text(f'[store]\nurl = "sqlite:///{name}"\n{CONFIG}')
-    done = subprocess.run(
-        [sys.executable, "-m", "antiphon.cli", "keys", "list"],
-        env=environment(home, ANTIPHON_CONFIG=str(config)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()}
-    assert made.pop(name) == 0o600
-    assert {*made} == {f"{name.removesuffix('.db')}.pepper"}
+    for name in ("a b.db", "100%.db", "q?mode=ro.db", "h#ash.db", "ü.db", "a%20b.db"):
+        async with open_database(f"sqlite:///{name}", home):
+            pass
+        (made,) = home.iterdir()
+        assert (made.name, stat.S_IMODE(made.stat().st_mode)) == (name, 0o600)
+        made.unlink()
