@@ -24,7 +24,8 @@ CODES = {
     "shutdown": "draining",
 }
 LIVES = (
-    SCRIPTED
+    # Many at once: a full queue would be 503.
+    SCRIPTED.replace('[models."test/slow"]\n', '[models."test/slow"]\nqueue = 10_000\n')
     + """
 [models."hermit/only"]
 visibility = "private"

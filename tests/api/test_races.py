@@ -69,7 +69,9 @@ class CancelRace:
         lines = self.free.pop()
         making, *cancelling = lines
         ask = {"model": "test/slow", "input": {"messages": MESSAGES, "max_tokens": 8}}
-        key = (await making.ask("POST", "/v1/predictions", ask)).json()["id"]
+        made = await making.ask("POST", "/v1/predictions", ask)
+        assert made.status == 201, made.json()
+        key = made.json()["id"]
         self.heard[key] = []
         # Another process's cancel is carried out within half a second: often after the end.
         await anyio.sleep(random.choice([0, 0.2, random.random()]) * RACED_S)
