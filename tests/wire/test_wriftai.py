@@ -133,7 +133,7 @@ def test_what_has_not_ended_has_no_metrics(status):
 
 FAILURES = [
     (PredictionCancelled("x"), Status.CANCELLED, CancelReason.REQUESTED, "external"),
-    (DeadlineExceeded("x"), Status.CANCELLED, CancelReason.DEADLINE, "external"),
+    (DeadlineExceeded("x"), Status.CANCELLED, CancelReason.DEADLINE, "internal"),
     (ContextTooLong("x"), Status.FAILED, None, "external"),
     (EngineFailed("x"), Status.FAILED, None, "internal"),
 ]
@@ -143,7 +143,7 @@ FAILURES = [
 def test_an_error_is_told_alike_while_it_happens_and_when_it_is_looked_up(error, status, reason, source):
     kept = record(status=status, reason=reason, failure=Failure(error.said_code, error.message))
     looked_up = json.loads(wriftai.prediction_body(kept))["error"]
-    assert looked_up == json.loads(wriftai.error_data(error, status, reason)) == json.loads(wriftai.failure_data(kept))
+    assert looked_up == json.loads(wriftai.error_data(error, reason)) == json.loads(wriftai.failure_data(kept))
     assert looked_up == {"source": source, "message": "x", "detail": {"code": error.said_code, "reason": reason}}
 
 
