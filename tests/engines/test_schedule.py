@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.engines.llamacpp.drafts import MOST
 from antiphon.engines.llamacpp.schedule import SMALLEST_CHUNK, Line, Lines, Pace, plan
 
 
@@ -31,6 +32,16 @@ def test_a_long_prompt_and_a_short_one_share_the_room():
     first, short = line(1, 1000), line(2, 20)
     counts = {chunk.line.id: chunk.count for chunk in plan([first, short], Pace(64), no_guess)}
     assert counts == {1: 44, 2: 20}
+
+
+@given(st.integers(1, 80), st.integers(16, 512), st.floats(1e-6, 0.1))
+def test_however_fast_the_machine_is_all_lines_together_guess_no_more_than_there_are_rows_for(count, batch, token_s):
+    lines = [line(number, 1) for number in range(count)]
+    chunks = plan(lines, Pace(batch, token_s=token_s), lambda _line, most: [7] * most)
+    assert sum(len(chunk.draft) for chunk in chunks) <= MOST
+    assert sum(chunk.rows for chunk in chunks) <= batch
+    if count == 1:
+        assert len(chunks[0].draft) == min(MOST, batch - 1)
 
 
 def test_beside_decoding_a_prompt_is_read_in_chunks_that_take_the_target_time():

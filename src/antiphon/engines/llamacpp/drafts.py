@@ -8,7 +8,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 MOST = 24
-"""Tokens in one guess. Below 64 in a batch llama.cpp computes each token's logits to the bit as it does alone."""
+"""Tokens guessed in one batch, by all lines together. Below 64 in a batch llama.cpp computes each token's logits to the
+bit as it does alone."""
 _FIRST = 8
 _GRAM = 3
 """How many tokens must agree before a lost place in the prediction is believed to be found again."""

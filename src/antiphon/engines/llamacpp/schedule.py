@@ -109,11 +109,12 @@ def plan(lines: Iterable[Line], pace: Pace, guess: Guess) -> list[Chunk]:
 
 
 def _with_guesses(chunks: list[Chunk], pace: Pace, guess: Guess) -> list[Chunk]:
-    """Let the lines guess ahead while nobody's prompt is waiting: one alone freely, several in what the pace allows."""
-    most = min(MOST, pace.batch - len(chunks))
-    if len(chunks) > 1:
-        most = min(most, pace.room(decoding=True) // len(chunks))
-    room, guessed = pace.batch - len(chunks), []
+    """Let the lines guess ahead while nobody's prompt is waiting: one alone freely, several in what the pace allows.
+
+    All of them together guess no more than MOST tokens: the context has rows of logits for that many.
+    """
+    room, guessed = min(MOST, pace.batch - len(chunks)), []
+    most = room if len(chunks) <= 1 else min(MOST, pace.room(decoding=True)) // len(chunks)
     for chunk in chunks:
         draft = guess(chunk.line, min(most, room))
         room -= len(draft)
