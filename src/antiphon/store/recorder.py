@@ -2,8 +2,8 @@
 
 What is told goes into a queue, one place for each prediction: moves that follow one another before they are written
 become one. What waits is written in one transaction, as soon as every running prediction waits for it or a few
-milliseconds have passed. So a busy server writes large batches, an idle one writes at once, and a prediction that takes
-a millisecond costs one insert.
+milliseconds have passed; but a beginning that nobody waits for has a tenth of a second to become more. So a busy server
+writes large batches, an idle one writes at once, and a prediction that takes milliseconds costs one insert.
 """
 
 import time
@@ -28,6 +28,8 @@ from antiphon.store.tickets import Hold, Ticket
 
 GATHER_S = 0.005
 """How long a transaction waits for predictions that may have something to write soon."""
+LINGER_S = 0.1
+"""How long a beginning that nobody waits for stays unwritten: most answers that are short end meanwhile."""
 MOST_AT_ONCE = 500
 """How many predictions one transaction takes."""
 PATIENCE_S = 4.0
@@ -61,6 +63,11 @@ class _Draft:
     is_doubtful: bool = False
     """Whether it may not be there at all."""
 
+    def rests_s(self, now: float, most_s: float) -> float:
+        """How long it may still stay unwritten; what is in the store already is kept true there."""
+        is_due = not self.is_new or any(ticket.is_awaited for ticket in self.tickets)
+        return 0.0 if is_due else max(0.0, self.since + most_s - now)
+
     def settle(self, error: StorageUnavailable | None = None) -> None:
         self.is_settled = True
         for ticket in self.tickets:
@@ -91,7 +98,7 @@ class Recorder:
         self._late: dict[UUID, _Draft] = {}
         self._refused: set[UUID] = set()
         """Running predictions of which nothing will be written."""
-        self._wake = anyio.Event()
+        self._linger_s = LINGER_S
         self._idle = anyio.Event()
 
     def write(self, running: Running) -> Ticket:
@@ -109,7 +116,7 @@ class Recorder:
         draft.state = state
         if running.call.webhook:
             draft.states.append(state)
-        self._wake.set()
+        self._hold.news.set()
         return draft.tickets[0]
 
     def _hopeless(self, running: Running) -> Ticket:
@@ -134,10 +141,11 @@ class Recorder:
             try:
                 yield
             finally:
+                self._linger_s = 0.0
                 with anyio.CancelScope(shield=True), anyio.move_on_after(LEAVING_S):
                     while self._queue or self._late:
                         self._idle = anyio.Event()
-                        self._wake.set()
+                        self._hold.news.set()
                         await self._idle.wait()
                 if left := len(self._queue) + len(self._late):
                     _log.error("predictions were not written", count=left)
@@ -145,21 +153,27 @@ class Recorder:
 
     async def _write_on(self) -> None:
         while True:
-            with anyio.move_on_after(AGAIN_S if self._late else None):
-                await self._wake.wait()
+            with anyio.move_on_after(self._rests_s()):
+                await self._hold.news.wait()
             if len(self._queue) < MOST_AT_ONCE:
                 await self._hold.wait(GATHER_S)
-            self._wake = anyio.Event()
+            self._hold.news = anyio.Event()
             drafts = self._take()
             if drafts:
                 await self._write(drafts)
-            if self._queue:
-                self._wake.set()
             self._idle.set()
+
+    def _rests_s(self) -> float | None:
+        """How long there is nothing to do, unless there is news; None: for ever."""
+        now = time.monotonic()
+        rests = [draft.rests_s(now, self._linger_s) for draft in self._queue.values()]
+        return min([*rests, *([AGAIN_S] if self._late else [])], default=None)
 
     def _take(self) -> list[_Draft]:
         taken = list(self._late.values())[: MOST_AT_ONCE // 2]  # However many they are, what is new has its turn.
-        taken += list(self._queue.values())[: MOST_AT_ONCE - len(taken)]
+        now = time.monotonic()
+        due = [draft for draft in self._queue.values() if not draft.rests_s(now, self._linger_s)]
+        taken += due[: MOST_AT_ONCE - len(taken)]
         for draft in taken:
             (self._late if draft.state.id in self._late else self._queue).pop(draft.state.id)
         return taken

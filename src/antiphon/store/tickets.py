@@ -12,6 +12,8 @@ class Hold:
         self.running, self.held = 0, 0
         """How many predictions have not ended in the store, and how many of them wait for it."""
         self.all_held = anyio.Event()
+        self.news = anyio.Event()
+        """That there is something new to write, or somebody new who waits."""
 
     def look(self) -> None:
         """Say so when all of them wait."""
@@ -37,6 +39,11 @@ class Ticket:
         self._error: StorageUnavailable | None = None
         self._is_done = False
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits, or has."""
+        return self._event is not None
+
     def settle(self, error: StorageUnavailable | None = None) -> None:
         """Say that it is written, or will be; or why it will not."""
         self._is_done, self._error = True, error
@@ -48,6 +55,7 @@ class Ticket:
         if not self._is_done:
             self._event = self._event or anyio.Event()
             self._hold.held += 1
+            self._hold.news.set()
             self._hold.look()
             try:
                 await self._event.wait()
