@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from antiphon.domain.media import Hearing, Medium, Sight
 from antiphon.domain.models import ModelName
 from antiphon.domain.sampling import Sampling
 from antiphon.domain.tools import AnswerFormat, Tools
@@ -36,6 +37,10 @@ class Message:
     """Only on assistant turns."""
     tool_call_id: str | None = None
     """Only on tool turns: the call this answers."""
+    media: tuple[Medium, ...] = ()
+    """What it carries beside text, in order; nothing of it is left once it was taken in."""
+    sensed: tuple[Sight | Hearing, ...] = ()
+    """What was taken in for an engine that sees or hears by itself, in order of place."""
 
 
 @dataclass(frozen=True, slots=True)
