@@ -127,7 +127,6 @@ async def _services(
         is_store_well=is_store_well,
         has_records=settings.store.record,
         check_webhook=partial(check_url, allow_private=settings.webhooks.allow_private),
-        is_recording=settings.store.record,
     )
 
 

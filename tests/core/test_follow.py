@@ -14,10 +14,11 @@ from antiphon.domain.events import (
     CallHead,
     ChoiceFinished,
     Finished,
+    SpeechDelta,
     TextDelta,
     TokenLogprob,
 )
-from antiphon.wire.openai import ReplyHead, completion_body
+from antiphon.wire.openai import Form, ReplyHead, completion_body
 from antiphon.wire.stored import read_kept
 from antiphon.wire.wriftai import place_id, read_place_id
 
@@ -28,6 +29,7 @@ PIECES = st.one_of(
     st.tuples(st.just("scored"), TEXTS),
     st.tuples(st.sampled_from(["function", "custom"]), TEXTS),
     st.tuples(st.just("piece"), TEXTS),
+    st.tuples(st.just("speech"), TEXTS),
 )
 
 
@@ -44,6 +46,8 @@ def answers(draw):
             case "scored":
                 entry = TokenLogprob(text, text.encode(), -float(number))
                 events.append(TextDelta(choice, text, 1, (entry,)))
+            case "speech":
+                events.append(SpeechDelta(choice, text.encode(), 1))
             case "piece" if begun[choice]:
                 events.append(CallDelta(choice, begun[choice] - 1, text, 1))
             case "function" | "custom":
@@ -64,7 +68,9 @@ def folded(count, events):
 
 def said(count, events):
     """What events say of each choice, however they are cut; an end must be the last thing of its choice."""
-    told = [{"thinking": "", "text": "", "calls": [], "logprobs": [], "reason": None} for _ in range(count)]
+    told = [
+        {"thinking": "", "text": "", "calls": [], "logprobs": [], "speech": b"", "reason": None} for _ in range(count)
+    ]
     for event in events:
         if isinstance(event, Accepted | Finished):
             continue
@@ -79,6 +85,8 @@ def said(count, events):
                     one["calls"].append([event.begins, ""])
                 assert event.index == len(one["calls"]) - 1
                 one["calls"][-1][1] += event.text
+            case SpeechDelta():
+                one["speech"] += event.data
             case ChoiceFinished():
                 one["reason"] = event.reason
     return told
@@ -143,7 +151,7 @@ def test_an_answer_that_was_kept_goes_on_at_the_ids_it_gave_while_it_ran(answer,
     """After a restart: all there is is the answer's JSON and the text of the id."""
     count, events = answer
     fold, told, places = read_while_it_grows(count, events, [*turns, 1])
-    body = completion_body(ReplyHead("id", 1, "a/b", "fp"), fold.completion, logprobs=True)
+    body = completion_body(ReplyHead("id", 1, "a/b", "fp"), fold.completion, Form(logprobs=True))
     kept = Fold.of(read_kept(body).completion)
     assert kept.completion.choices == fold.completion.choices
     for number, place in enumerate(places, 1):
@@ -155,7 +163,7 @@ def test_an_answer_that_was_kept_goes_on_at_the_ids_it_gave_while_it_ran(answer,
 
 
 def vars_of(place):
-    return place.reasoning, place.text, place.calls, place.call, place.logprobs, place.is_finished
+    return place.reasoning, place.text, place.calls, place.call, place.logprobs, place.speech, place.is_finished
 
 
 @given(answers())

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.fold import Fold
-from antiphon.domain.events import Accepted, ChoiceFinished, Finished, TextDelta, TokenLogprob
+from antiphon.domain.events import Accepted, ChoiceFinished, Finished, SpeechDelta, TextDelta, TokenLogprob
 from antiphon.wire import sse
-from antiphon.wire.openai import ChunkWriter, ReplyHead, completion_body
+from antiphon.wire.chunks import ChunkWriter
+from antiphon.wire.openai import Form, ReplyHead, completion_body
 
 HEAD = ReplyHead("chatcmpl-1", 5, "a/b", "fp")
 
 
 def frames(events, **options):
-    given_options = {"choices": 1, "logprobs": False, "include_usage": False, "include_obfuscation": False} | options
-    writer, fold = ChunkWriter(HEAD, **given_options), Fold(given_options["choices"])
+    writer, fold = ChunkWriter(HEAD, Form(**options), 1), Fold(1)
     written = b""
     for event in events:
         fold.add(event)
@@ -52,7 +52,7 @@ def test_usage_stands_on_the_last_chunk_and_is_null_on_all_others():
 
 def test_choices_first_appear_in_order_each_with_its_role_once():
     events = [Accepted(3, 0), TextDelta(2, "c", 1), TextDelta(0, "a", 1)]
-    written = ChunkWriter(HEAD, choices=3, logprobs=False, include_usage=False, include_obfuscation=False)
+    written = ChunkWriter(HEAD, Form(), 3)
     chunks = [json.loads(f[6:]) for e in events for f in written.event(e).decode().split("\n\n") if f]
     assert [chunk["choices"][0]["index"] for chunk in chunks] == [0, 1, 2, 2, 0]
     assert [("role" in chunk["choices"][0]["delta"]) for chunk in chunks] == [True] * 3 + [False] * 2
@@ -79,7 +79,7 @@ def test_a_whole_answer_has_every_field_of_the_platform_and_no_tool_calls():
     entry = TokenLogprob("Hé", "Hé".encode(), -0.5, (TokenLogprob("x", b"x", float("-inf")),))
     for event in (Accepted(3, 1), TextDelta(0, "Hé", 1, (entry,)), ChoiceFinished(0, "stop", 2), Finished()):
         fold.add(event)
-    body = json.loads(completion_body(HEAD, fold.completion, logprobs=True))
+    body = json.loads(completion_body(HEAD, fold.completion, Form(logprobs=True)))
     assert set(body) == {"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"}
     (choice,) = body["choices"]
     assert choice["message"] == {
@@ -93,7 +93,7 @@ def test_a_whole_answer_has_every_field_of_the_platform_and_no_tool_calls():
     (token,) = choice["logprobs"]["content"]
     assert token["bytes"] == list("Hé".encode())
     assert token["top_logprobs"] == [{"token": "x", "logprob": -9999.0, "bytes": [120]}]
-    plain = json.loads(completion_body(HEAD, fold.completion, logprobs=False))
+    plain = json.loads(completion_body(HEAD, fold.completion, Form()))
     assert plain["choices"][0]["logprobs"] is None
 
 
@@ -107,3 +107,37 @@ def test_events_read_back_whole_whatever_the_cuts_and_comments(datas, size):
     for at in range(0, len(raw), size):
         found += decoder.feed(raw[at : at + size])
     assert found == datas
+
+
+SPOKEN = [
+    Accepted(3, 0),
+    TextDelta(0, "Hé", 1),
+    SpeechDelta(0, b"\0\1\2", 1),
+    SpeechDelta(0, b"\3\4", 1),
+    ChoiceFinished(0, "stop", 2),
+    Finished(),
+]
+
+
+def test_speech_has_its_id_once_then_transcript_and_data_then_its_end_once_then_a_finish_reason():
+    chunks = [json.loads(f[6:])["choices"][0] for f in frames(SPOKEN, is_spoken=True).decode().split("\n\n")[:-2]]
+    assert chunks[0]["delta"]["content"] is None
+    said = [chunk["delta"].get("audio") for chunk in chunks[1:]]
+    assert said == [
+        {"id": "audio_1_0", "transcript": "Hé"},
+        {"data": "AAEC"},
+        {"data": "AwQ="},
+        {"expires_at": 3605},
+        None,
+    ]
+    assert [chunk["finish_reason"] for chunk in chunks] == [None] * 5 + ["stop"]
+
+
+def test_a_spoken_answer_has_its_words_as_a_transcript_and_no_content():
+    fold = Fold(1)
+    for event in SPOKEN:
+        fold.add(event)
+    (choice,) = json.loads(completion_body(HEAD, fold.completion, Form(is_spoken=True)))["choices"]
+    audio = {"id": "audio_1_0", "data": "AAECAwQ=", "expires_at": 3605, "transcript": "Hé"}
+    assert (choice["message"]["content"], choice["message"]["audio"]) == (None, audio)
+    assert (fold.usage.completion_tokens, fold.usage.audio_tokens) == (4, 2)

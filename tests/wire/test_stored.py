@@ -11,7 +11,7 @@ from antiphon.domain.events import CallHead, CompletedCall, CompletedChoice, Com
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Record
 from antiphon.wire import stored
-from antiphon.wire.openai import ReplyHead, completion_body
+from antiphon.wire.openai import Form, ReplyHead, completion_body
 
 KEY = UUID("00112233-4455-6677-8899-aabbccddeeff")
 HEAD = ReplyHead("chatcmpl-x", 5, "a/b:1", "fp_1")
@@ -41,20 +41,20 @@ def record(**fields):
 
 @given(completions())
 def test_an_answer_is_read_back_as_it_was_kept(completion):
-    kept = stored.read_kept(completion_body(HEAD, completion, logprobs=True))
+    kept = stored.read_kept(completion_body(HEAD, completion, Form(logprobs=True)))
     assert kept.completion == completion
-    assert (kept.model, kept.fingerprint, kept.has_logprobs, kept.is_legacy) == ("a/b:1", "fp_1", True, False)
-    again = completion_body(HEAD, kept.completion, logprobs=True)
-    assert again == completion_body(HEAD, completion, logprobs=True)
+    assert (kept.model, kept.fingerprint, kept.form) == ("a/b:1", "fp_1", Form(logprobs=True))
+    again = completion_body(HEAD, kept.completion, Form(logprobs=True))
+    assert again == completion_body(HEAD, completion, Form(logprobs=True))
 
 
 def test_a_deprecated_call_is_read_back_as_one():
     call = CompletedCall(CallHead("", "function", "f"), "{}")
     answer = Completion((CompletedChoice("", (), "function_call", "", (call,)),), Usage())
-    body = completion_body(HEAD, answer, logprobs=False, is_legacy=True)
+    body = completion_body(HEAD, answer, Form(is_legacy=True))
     kept = stored.read_kept(body)
-    assert (kept.completion, kept.is_legacy, kept.has_logprobs) == (answer, True, False)
-    assert completion_body(HEAD, kept.completion, logprobs=False, is_legacy=True) == body
+    assert (kept.completion, kept.form) == (answer, Form(is_legacy=True))
+    assert completion_body(HEAD, kept.completion, Form(is_legacy=True)) == body
 
 
 def messages(*asked):

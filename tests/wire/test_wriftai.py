@@ -26,7 +26,9 @@ from antiphon.wire.json_in import Limits
 KEY = UUID("00112233-4455-6677-8899-aabbccddeeff")
 INPUT = {"messages": [{"role": "user", "content": "é\u2028x"}]}
 NUMBERS = st.integers(0, 999_999_999)
-PLACES = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans()), min_size=1, max_size=128)
+PLACES = st.lists(
+    st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, st.booleans()), min_size=1, max_size=128
+)
 
 
 def create(tree, model=None, limits=None):

@@ -37,9 +37,7 @@ def call_of(
     account: str = scope["state"]["account"]
     prediction_id: UUID = scope["state"]["request_id"]
     resolved = services.registry.resolve(request.model, account)
-    contract = fit(request, resolved)
-    if request.store and not services.is_recording:
-        raise Unsupported("This server stores no completions.", param="store")
+    contract = fit(request, resolved, services.predictor.senses)
     if request.ignored and preference(scope, b"handling") == b"strict":
         raise InvalidRequest(tuple(map(_unknown, request.ignored)))
     deadline_s = min(services.deadline_s, resolved.model.deadline_s, _asked_deadline_s(scope))

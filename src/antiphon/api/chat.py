@@ -58,7 +58,7 @@ class ChatCompletions:
     async def _source(self, call: Call, key: str | None, receive: ASGIReceiveCallable) -> Source:
         """Begin the prediction, unless its key stands for one that is there."""
         predictor = self._services.predictor
-        found = await self._repeats.find(call, key, receive) if key and self._services.is_recording else None
+        found = await self._repeats.find(call, key, receive) if key and self._services.has_records else None
         return found or Own(predictor, predictor.begin(call))
 
 

@@ -5,7 +5,7 @@ that very character: while the prediction runs, after it has ended, and from ano
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import anyio
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable
@@ -19,12 +19,12 @@ from antiphon.core.follow import FoldReader, Place, ends, follow, is_within
 from antiphon.core.ports import Archive
 from antiphon.core.running import Running
 from antiphon.domain.errors import AntiphonError
-from antiphon.domain.events import Accepted, Event, Finished
+from antiphon.domain.events import Accepted, ChoiceFinished, Event, Finished
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Record
-from antiphon.domain.tools import Tools
 from antiphon.wire import sse
-from antiphon.wire.openai import ChunkWriter, ReplyHead
+from antiphon.wire.chunks import ChunkWriter
+from antiphon.wire.openai import Form, ReplyHead
 from antiphon.wire.stored import asked_choices, completion_id, read_kept
 from antiphon.wire.wriftai import (
     DONE_ID,
@@ -64,8 +64,7 @@ class _Stream:
             if isinstance(event, Finished):
                 continue
             at = place_id([astuple(place) for place in reader.places])
-            frame = chunks.opening() if isinstance(event, Accepted) else chunks.event(event)
-            data = frame.removeprefix(b"data: ").removesuffix(b"\n\n")
+            data = _one_frame(chunks, event)
             await answer.body(self._send, event_frame(at, "output", data), more=True)
 
     async def end(self, kind: str, data: bytes) -> None:
@@ -116,7 +115,7 @@ async def follow_live(
     request = running.call.work.request
     reader = FoldReader(running.fold, _places(after, running.fold, is_over=running.is_over))
     head = ReplyHead(running.completion_id, running.created, request.model_text, running.call.resolved.fingerprint)
-    chunks = _chunks(head, reader, logprobs=request.sampling.logprobs, tools=request.tools)
+    chunks = _chunks(head, reader, replace(Form.of(request), include_usage=False, include_obfuscation=False))
     stream = _Stream(send, str(running.prediction.id), after, headers)
 
     async def tell_all() -> None:
@@ -191,23 +190,30 @@ def _replay(record: Record, after: str | None) -> tuple[FoldReader, ChunkWriter]
     fold = Fold.of(kept.completion)
     reader = FoldReader(fold, _places(after, fold, is_over=True))
     head = ReplyHead(completion_id(record), record.created_us // 1_000_000, kept.model, kept.fingerprint)
-    tools = Tools(is_legacy=kept.is_legacy)
-    return reader, _chunks(head, reader, logprobs=kept.has_logprobs, tools=tools)
+    return reader, _chunks(head, reader, kept.form)
 
 
-def _chunks(head: ReplyHead, reader: FoldReader, *, logprobs: bool, tools: Tools) -> ChunkWriter:
-    """Give what writes the chunks of an answer, the calls known that were begun before."""
-    chunks = ChunkWriter(
-        head,
-        choices=len(reader.places),
-        logprobs=logprobs,
-        include_usage=False,
-        include_obfuscation=False,
-        tools=tools,
-    )
+def _chunks(head: ReplyHead, reader: FoldReader, form: Form) -> ChunkWriter:
+    """Give what writes the chunks of an answer, knowing what was begun before."""
+    chunks = ChunkWriter(head, form, len(reader.places))
     for choice, index, kind in reader.begun_calls:
         chunks.begun(choice, index, kind)
+    for choice, place in enumerate(reader.places):
+        if place.text:
+            chunks.spoke(choice)
     return chunks
+
+
+def _one_frame(chunks: ChunkWriter, event: Event) -> bytes:
+    """What an event makes, as one piece of JSON: a client goes on behind it or before it, never within."""
+    match event:
+        case Accepted():
+            frame = chunks.opening()
+        case ChoiceFinished():
+            frame = chunks.closing(event)
+        case _:
+            frame = chunks.event(event)
+    return frame.removeprefix(b"data: ").removesuffix(b"\n\n")
 
 
 async def _impatient(events: AsyncIterator[Event], idle_s: float | None) -> AsyncIterator[Event]:

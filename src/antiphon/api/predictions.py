@@ -71,7 +71,7 @@ class Creation:
         need_records(services)
         if services.predictor.is_draining:
             raise Draining("The server is shutting down.")
-        if not services.is_recording:
+        if not services.has_records:
             raise Unsupported("This server keeps no predictions.")
         # Always checked, so nothing is left to ask for; but what is not understood is not taken.
         if (header(scope, b"validate-input") or b"true").lower() not in {b"true", b"false"}:

@@ -12,7 +12,8 @@ from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.events import Event
 from antiphon.wire import sse
-from antiphon.wire.openai import ChunkWriter, ReplyHead, completion_body, error_frame
+from antiphon.wire.chunks import ChunkWriter
+from antiphon.wire.openai import Form, ReplyHead, completion_body, error_frame
 
 STREAM_HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -44,16 +45,14 @@ class WholeReply:
         self, send: ASGISendCallable, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]
     ) -> None:
         self._send, self._head, self._headers = send, head, headers
-        self._logprobs, self._is_legacy = request.sampling.logprobs, request.tools.is_legacy
+        self._form = Form.of(request)
 
     async def event(self, event: Event) -> None:
         """Wait for the end."""
 
     async def done(self, source: Source) -> None:
         """Send it all."""
-        body = source.body or completion_body(
-            self._head, source.completion, logprobs=self._logprobs, is_legacy=self._is_legacy
-        )
+        body = source.body or completion_body(self._head, source.completion, self._form)
         await answer.json(self._send, 200, body, self._headers)
 
     async def fail(self, error: AntiphonError) -> None:
@@ -72,14 +71,7 @@ class EventReply:
     ) -> None:
         self._send, self._headers = send, headers
         self._started = False
-        self._chunks = ChunkWriter(
-            head,
-            choices=request.sampling.n,
-            logprobs=request.sampling.logprobs,
-            include_usage=request.include_usage,
-            include_obfuscation=request.include_obfuscation,
-            tools=request.tools,
-        )
+        self._chunks = ChunkWriter(head, Form.of(request), request.sampling.n)
 
     async def event(self, event: Event) -> None:
         """Send its frames at once."""

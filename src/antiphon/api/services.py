@@ -30,5 +30,3 @@ class Services:
     """Whether predictions are written down; without that there is nothing to store, join or look at."""
     check_webhook: Callable[[str], None]
     """Raises a ValueError for an address that no notice is sent to."""
-    is_recording: bool
-    """Whether predictions are written down; else there is nothing to look at, to store or to join."""

@@ -26,6 +26,7 @@ from antiphon.domain.events import (
     Event,
     Finished,
     FinishReason,
+    SpeechDelta,
     TextDelta,
 )
 from antiphon.domain.tools import CALL_FORMATS, CUSTOM_CLOSER, CUSTOM_OPENER, HERMES, CallFormat, Tool
@@ -123,7 +124,7 @@ class Contract:
                 case ChoiceFinished() if event.choice < len(choices):
                     async for told in choices[event.choice].finished(event):
                         yield told
-                case CallDelta() | Finished() | TextDelta() | ChoiceFinished():
+                case CallDelta() | SpeechDelta() | Finished() | TextDelta() | ChoiceFinished():
                     yield event
 
     def _reader(self, accepted: Accepted) -> Reader | None:

@@ -16,6 +16,7 @@ from antiphon.domain.events import (
     Event,
     Finished,
     FinishReason,
+    SpeechDelta,
     TextDelta,
     TokenLogprob,
     Usage,
@@ -40,8 +41,18 @@ class Choice:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     tokens: int = 0
     reasoning_tokens: int = 0
+    speech: list[bytes] = field(default_factory=list)
+    audio_tokens: int = 0
     drafts: Drafts = NO_DRAFTS
     reason: FinishReason | None = None
+
+    def say(self, event: TextDelta) -> None:
+        """Take more text."""
+        (self.reasoning if event.is_reasoning else self.texts).append(event.text)
+        self.logprobs.extend(event.logprobs)
+        self.tokens += event.tokens
+        self.reasoning_tokens += event.tokens if event.is_reasoning else 0
+        self.drafts += event.drafts
 
     def call(self, event: CallDelta) -> None:
         """Take a piece of a call.
@@ -54,12 +65,27 @@ class Choice:
         if event.index != len(self.calls) - 1:
             raise EngineFailed("The engine mixed its calls up.")
         self.calls[-1].texts.append(event.text)
+        self.tokens += event.tokens
+        self.drafts += event.drafts
+
+    def speak(self, event: SpeechDelta) -> None:
+        """Take more speech."""
+        self.speech.append(event.data)
+        self.audio_tokens += event.tokens
+
+    def finish(self, event: ChoiceFinished) -> None:
+        """Take the end."""
+        self.reason = event.reason
+        self.tokens = event.completion_tokens
+        self.drafts = event.drafts or self.drafts
 
     @property
     def completed(self) -> CompletedChoice:
         """The choice as a value."""
         calls = tuple(CompletedCall(call.head, "".join(call.texts)) for call in self.calls)
-        return CompletedChoice("".join(self.texts), tuple(self.logprobs), self.reason, "".join(self.reasoning), calls)
+        text, reasoning = "".join(self.texts), "".join(self.reasoning)
+        speech = b"".join(self.speech) if self.speech else None
+        return CompletedChoice(text, tuple(self.logprobs), self.reason, reasoning, calls, speech)
 
 
 class Fold:
@@ -78,6 +104,7 @@ class Fold:
         for choice, kept in zip(fold.choices, completion.choices, strict=True):
             choice.texts, choice.reasoning, choice.logprobs = [kept.text], [kept.reasoning], list(kept.logprobs)
             choice.calls = [Call(call.head, [call.text]) for call in kept.calls]
+            choice.speech = [] if kept.speech is None else [kept.speech]
             choice.reason = kept.reason
         fold.is_finished = all(choice.reason for choice in fold.choices)
         return fold
@@ -94,26 +121,20 @@ class Fold:
             case Accepted():
                 self.accepted = event
             case TextDelta():
-                choice = self._open(event.choice)
-                (choice.reasoning if event.is_reasoning else choice.texts).append(event.text)
-                choice.logprobs.extend(event.logprobs)
-                choice.tokens += event.tokens
-                choice.reasoning_tokens += event.tokens if event.is_reasoning else 0
-                choice.drafts += event.drafts
+                self._open(event.choice).say(event)
             case CallDelta():
-                choice = self._open(event.choice)
-                choice.call(event)
-                choice.tokens += event.tokens
-                choice.drafts += event.drafts
+                self._open(event.choice).call(event)
+            case SpeechDelta():
+                self._open(event.choice).speak(event)
             case ChoiceFinished():
-                choice = self._open(event.choice)
-                choice.reason = event.reason
-                choice.tokens = event.completion_tokens
-                choice.drafts = event.drafts or choice.drafts
+                self._open(event.choice).finish(event)
             case Finished():
-                if any(choice.reason is None for choice in self.choices):
-                    raise EngineFailed("The engine ended before every choice had finished.")
-                self.is_finished = True
+                self._finish()
+
+    def _finish(self) -> None:
+        if any(choice.reason is None for choice in self.choices):
+            raise EngineFailed("The engine ended before every choice had finished.")
+        self.is_finished = True
 
     def _open(self, index: int) -> Choice:
         if not 0 <= index < len(self.choices) or self.choices[index].reason is not None:
@@ -125,13 +146,16 @@ class Fold:
         """What the answer cost so far."""
         if self.accepted is None:
             return Usage()
+        audio_tokens = sum(choice.audio_tokens for choice in self.choices)
         drafts = sum((choice.drafts for choice in self.choices), NO_DRAFTS)
         return Usage(
             prompt_tokens=self.accepted.prompt_tokens,
             cached_tokens=self.accepted.cached_tokens,
             # OpenAI counts rejected predictions among the completion's tokens.
-            completion_tokens=sum(choice.tokens for choice in self.choices) + drafts.rejected,
+            completion_tokens=sum(choice.tokens for choice in self.choices) + audio_tokens + drafts.rejected,
+            prompt_audio_tokens=self.accepted.audio_tokens,
             reasoning_tokens=sum(choice.reasoning_tokens for choice in self.choices),
+            audio_tokens=audio_tokens,
             accepted_prediction_tokens=drafts.accepted,
             rejected_prediction_tokens=drafts.rejected,
         )

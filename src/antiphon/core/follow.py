@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from antiphon.core.fold import Choice, Fold
 from antiphon.core.running import Running
-from antiphon.domain.events import CallDelta, ChoiceFinished, Event, Finished, TextDelta
+from antiphon.domain.events import CallDelta, ChoiceFinished, Event, Finished, SpeechDelta, TextDelta
 from antiphon.domain.tools import ToolKind
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How much of one choice was told. Characters, but for `calls` and `logprobs`."""
+    """How much of one choice was told. Characters, but for `calls`, `logprobs` and `speech`."""
 
     reasoning: int = 0
     text: int = 0
@@ -25,6 +25,8 @@ class Place:
     """How much of the last of them."""
     logprobs: int = 0
     """How many log-probabilities."""
+    speech: int = 0
+    """How many bytes."""
     is_finished: bool = False
 
 
@@ -48,6 +50,7 @@ def _end(choice: Choice) -> Place:
         len(choice.calls),
         _size(choice.calls[-1].texts) if choice.calls else 0,
         len(choice.logprobs),
+        _size(choice.speech),
         choice.reason is not None,
     )
 
@@ -58,10 +61,10 @@ def _has_said(choice: Choice, place: Place) -> bool:
         return place == end
     if place.calls > end.calls or place.call > (_size(choice.calls[place.calls - 1].texts) if place.calls else 0):
         return False
-    return place.reasoning <= end.reasoning and place.text <= end.text and place.logprobs <= end.logprobs
+    return all(getattr(place, part) <= getattr(end, part) for part in ("reasoning", "text", "logprobs", "speech"))
 
 
-def _size(texts: Sequence[str]) -> int:
+def _size(texts: Sequence[str | bytes]) -> int:
     return sum(map(len, texts))
 
 
@@ -118,6 +121,7 @@ class _Told:
         self._choice, self.place = choice, place
         self._reasoning, self._text = _Cursor(place.reasoning), _Cursor(place.text)
         self._call = _Cursor(place.call)
+        self._speech = _Tape(place.speech)
 
     def more(self, index: int) -> Iterator[Event]:
         choice = self._choice
@@ -131,6 +135,9 @@ class _Told:
             self.place = replace(told, text=told.text + len(text), logprobs=told.logprobs + len(logprobs))
             yield TextDelta(index, text, 0, logprobs)
         yield from self._calls(index)
+        if speech := self._speech.take(choice.speech):
+            self.place = replace(self.place, speech=self.place.speech + len(speech))
+            yield SpeechDelta(index, speech, 0)
         if reason and not self.place.is_finished:
             self.place = replace(self.place, is_finished=True)
             yield ChoiceFinished(index, reason, choice.tokens, choice.drafts)
@@ -163,6 +170,20 @@ class _Cursor:
             self._skip -= skipped
             return new[skipped:]
         return new
+
+
+class _Tape:
+    """Where a growing list of pieces of speech was read to."""
+
+    def __init__(self, skip: int) -> None:
+        self._skip, self._index = skip, 0
+
+    def take(self, pieces: list[bytes]) -> bytes:
+        new = b"".join(pieces[self._index :])
+        self._index = len(pieces)
+        skipped = min(self._skip, len(new))
+        self._skip -= skipped
+        return new[skipped:]
 
 
 async def follow(running: Running, reader: FoldReader) -> AsyncGenerator[Event]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from uuid import UUID
 
@@ -10,8 +10,11 @@ import anyio
 from anyio import CancelScope
 
 from antiphon.core.fold import Fold
+from antiphon.core.perceive import perceive
 from antiphon.core.records import Records
 from antiphon.core.running import Call, Running
+from antiphon.core.senses import NO_SENSES, Senses
+from antiphon.core.speak import spoken
 from antiphon.domain.errors import (
     AntiphonError,
     DeadlineExceeded,
@@ -31,8 +34,8 @@ RECORD_GRACE_S = 6.0
 class Predictor:
     """Runs predictions, and knows those that are running."""
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, records: Records, senses: Senses = NO_SENSES) -> None:
+        self._records, self.senses = records, senses
         self._running: dict[UUID, Running] = {}
         self._idle = anyio.Event()
         self._idle.set()
@@ -111,12 +114,26 @@ class Predictor:
 
     @asynccontextmanager
     async def _stream(self, running: Running) -> AsyncGenerator[None]:
-        call = running.call
+        call, engine = running.call, running.call.resolved.engine
+        perceived = await perceive(call.contract.request, call.work.account, engine.features, self.senses)
         async with call.resolved.admission.hold(call.work.request.sampling.n):
             self._move(running, Status.STARTING)
-            async with call.resolved.engine.stream(replace(call.work, request=call.contract.request)) as events:
-                running.events = self._told(running, call.contract.read(events))
+            async with (
+                engine.stream(replace(call.work, request=perceived.request)) as events,
+                self._spoken(call, call.contract.read(events)) as said,
+            ):
+                running.events = self._told(
+                    running, _counted(said, perceived.audio_tokens) if perceived.audio_tokens else said
+                )
                 yield
+
+    def _spoken(self, call: Call, events: AsyncIterator[Event]) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """An answer's events, with speech where that is asked for."""
+        request = call.work.request
+        if request.speech is None:
+            return nullcontext(events)
+        is_streamed = request.stream or call.is_streamed
+        return spoken(events, request.speech, self.senses, choices=request.sampling.n, is_streamed=is_streamed)
 
     async def _told(self, running: Running, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
         """The engine's events, folded and recorded on their way to the reply."""
@@ -154,6 +171,14 @@ class Predictor:
         running.tell()
         if unwritten and error is None:
             raise unwritten
+
+
+async def _counted(events: AsyncIterator[Event], audio_tokens: int) -> AsyncIterator[Event]:
+    """Events whose prompt counts the sound that was put into words for it."""
+    async for event in events:
+        if isinstance(event, Accepted):
+            event = replace(event, prompt_tokens=event.prompt_tokens + audio_tokens, audio_tokens=audio_tokens)  # noqa: PLW2901
+        yield event
 
 
 def _pending(call: Call) -> Prediction:

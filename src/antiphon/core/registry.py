@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from antiphon.core.admission import Admission
 from antiphon.core.contract import ADAPTED, Contract
 from antiphon.core.ports import Engine
+from antiphon.core.senses import NO_SENSES, Senses
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import UnknownModel, Unsupported
 from antiphon.domain.models import Model, ModelName, Version
@@ -63,15 +64,21 @@ class Registry:
         return Resolved(offer.model, version, offer.engines[version.number], offer.admission)
 
 
-def fit(request: ChatRequest, resolved: Resolved) -> Contract:
+def fit(request: ChatRequest, resolved: Resolved, senses: Senses = NO_SENSES) -> Contract:
     """Settle how this version keeps what a request asks; refuse what it cannot do, by name. Nothing is ever ignored.
 
     Raises:
         Unsupported: naming the first field that cannot be honoured.
     """
+    supplied = (resolved.engine.features, ADAPTED, senses.features)
     for asked in request.asked:
-        if asked.feature not in resolved.engine.features and asked.feature not in ADAPTED:
-            raise Unsupported(f"'{asked.feature}' is not supported by this model.", param=asked.param)
+        if not any(asked.feature in table for table in supplied):
+            hint = senses.hints.get(asked.feature)
+            message = f"'{asked.feature}' is not supported by this model." + (f" {hint}" if hint else "")
+            raise Unsupported(message, param=asked.param)
+    if request.speech and request.speech.voice not in senses.voices:
+        message = f"There is no such voice. The voices are: {', '.join(senses.voices)}."
+        raise Unsupported(message, param="audio.voice", code="unsupported_value")
     if request.sampling.n > resolved.model.slots:
         raise Unsupported(f"'n' is at most {resolved.model.slots} for this model.", param="n", code="unsupported_value")
     return Contract(request, resolved.engine.features)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from antiphon.domain.media import Hearing, Medium, Sight
+from antiphon.domain.media import Hearing, Medium, Sight, Speech
 from antiphon.domain.models import ModelName
 from antiphon.domain.sampling import Sampling
 from antiphon.domain.tools import AnswerFormat, Tools
@@ -39,6 +39,8 @@ class Message:
     """Only on tool turns: the call this answers."""
     media: tuple[Medium, ...] = ()
     """What it carries beside text, in order; nothing of it is left once it was taken in."""
+    speech_id: str | None = None
+    """Only on assistant turns: the id of the spoken answer it was, whose words are its text."""
     sensed: tuple[Sight | Hearing, ...] = ()
     """What was taken in for an engine that sees or hears by itself, in order of place."""
 
@@ -65,6 +67,8 @@ class ChatRequest:
     tools: Tools = field(default_factory=Tools)
     """Empty when the client wants no calls."""
     answer_format: AnswerFormat | None = None
+    speech: Speech | None = None
+    """How the answer is to be spoken, if it is."""
     prediction: str | None = None
     """What the answer probably is; only ever makes it faster."""
     reasoning_effort: str | None = None

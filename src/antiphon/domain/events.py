@@ -1,7 +1,7 @@
 """What an engine says while it answers: one stream that the reply, the record and the log all read.
 
-The grammar is `Accepted (TextDelta | CallDelta | ChoiceFinished)* Finished`. `Accepted` is the commit point: before it
-a refusal still gets its true status. Every choice finishes exactly once, and says nothing afterwards.
+The grammar is `Accepted (TextDelta | CallDelta | SpeechDelta | ChoiceFinished)* Finished`. `Accepted` is the commit
+point: before it a refusal still gets its true status. Every choice finishes exactly once, and says nothing afterwards.
 """
 
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ class Accepted:
     """How many of the prompt's tokens did not have to be read again."""
     is_thinking: bool = False
     """Whether the prompt itself has opened the model's thinking, so that the text begins inside it."""
+    audio_tokens: int = 0
+    """How many of the prompt's tokens are sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,18 @@ class CallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechDelta:
+    """More of a choice's text, spoken."""
+
+    choice: int
+    data: bytes
+    """In the format that was asked for. Joined, a choice's pieces are one file; each but the last has a length that
+    three divides, so that their base64 can be joined as well."""
+    tokens: int
+    """How many tokens it counts as."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChoiceFinished:
     """A choice has all its text and calls."""
 
@@ -110,7 +124,7 @@ class Finished:
     """Every choice has finished."""
 
 
-Event = Accepted | TextDelta | CallDelta | ChoiceFinished | Finished
+Event = Accepted | TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,8 @@ class CompletedChoice:
     """None while it is unfinished."""
     reasoning: str = ""
     calls: tuple[CompletedCall, ...] = ()
+    speech: bytes | None = None
+    """The text, spoken; None where it is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,3 +82,27 @@ class Hearing:
 
 AudioFormat = Literal["wav", "mp3", "flac", "opus", "aac", "pcm16"]
 """What speech is given in. pcm16: samples at SPOKEN_HZ, one channel, signed 16-bit little-endian, no header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How an answer is spoken."""
+
+    voice: str
+    format: AudioFormat
+
+
+HEARD_TOKEN_S = 0.1
+"""How much sound in a message counts as one token: what OpenAI counts for its own models that hear."""
+SPOKEN_TOKEN_S = 0.05
+"""How much speech in an answer counts as one token, likewise."""
+SPEECH_KEPT_S = 3600
+"""How long a later turn may name a spoken answer by its id."""
+
+
+class MediaUnfit(Exception):
+    """Something of a message cannot be taken in. Whoever knows where it stands tells the client."""
+
+    def __init__(self, message: str, code: str = "invalid_value") -> None:
+        super().__init__(message)
+        self.message, self.code = message, code

@@ -12,7 +12,7 @@ from antiphon.core.running import Running
 from antiphon.domain.events import Completion, Usage
 from antiphon.domain.prediction import CancelReason, Prediction, Status
 from antiphon.domain.record import Failure, Record, Timings, Webhook
-from antiphon.wire.openai import ReplyHead, completion_body
+from antiphon.wire.openai import Form, ReplyHead, completion_body
 
 PLAIN_BYTES = 4_096
 """A longer body is compressed; JSON of chats becomes a third to a fifth of its size."""
@@ -85,7 +85,7 @@ def _answer(running: Running, answer: Completion) -> bytes:
 def _rendered(running: Running, answer: Completion) -> bytes:
     request, resolved = running.call.work.request, running.call.resolved
     head = ReplyHead(running.completion_id, running.created, request.model_text, resolved.fingerprint)
-    return completion_body(head, answer, logprobs=request.sampling.logprobs, is_legacy=request.tools.is_legacy)
+    return completion_body(head, answer, Form.of(request))
 
 
 def _us(seconds: float | None) -> int | None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from antiphon.domain.chat import Asked, ChatRequest, Message, ToolCall
 from antiphon.domain.errors import BodyTooLarge, FieldFault, InvalidRequest
+from antiphon.domain.media import Speech
 from antiphon.domain.models import ModelName
 from antiphon.domain.sampling import Sampling
 from antiphon.domain.tools import AnswerFormat
@@ -18,6 +19,7 @@ from antiphon.wire.chat_rules import broken_rules, too_many
 from antiphon.wire.chat_tools import offered_tools
 from antiphon.wire.faults import faults
 from antiphon.wire.json_in import Limits, read_json, refuse
+from antiphon.wire.media_in import joined, media_chars, parts_of, placed
 
 MOST_IGNORED = 20
 _IGNORED_CHARS = 64
@@ -83,7 +85,7 @@ def chat_of(tree: Any, body_bytes: int, limits: Limits) -> ChatRequest:
         broken.insert(0, FieldFault(("body", "model"), form, "model_name", "invalid_value"))
     if broken or name is None:
         raise InvalidRequest(tuple(broken[:20]))
-    if body_bytes > limits.text_bytes and body_bytes - _media_bytes(chat.messages) > limits.text_bytes:
+    if body_bytes > limits.text_bytes and body_bytes - sum(map(media_chars, chat.messages)) > limits.text_bytes:
         raise BodyTooLarge(f"Beside inline media, the request body is larger than {limits.text_bytes} bytes.")
     return _request(chat, name, asked)
 
@@ -110,6 +112,7 @@ def _request(chat: schema.ChatBody, name: ModelName, sent: dict[str, Any]) -> Ch
         sampling=_sampling(chat),
         tools=offered_tools(chat),
         answer_format=_answer_format(chat),
+        speech=Speech(chat.audio.name, chat.audio.format) if chat.audio else None,
         prediction=_text(chat.prediction.content) if chat.prediction else None,
         reasoning_effort=chat.reasoning_effort,
         verbosity=chat.verbosity,
@@ -156,7 +159,7 @@ def _asked(chat: schema.ChatBody, sent: dict[str, Any]) -> Iterator[Asked]:
     for index, message in enumerate(chat.messages):
         if isinstance(message, said.AssistantMessage) and message.audio:
             yield Asked("audio", f"messages[{index}].audio")
-        for place, part in enumerate(_parts(message)):
+        for place, part in enumerate(parts_of(message)):
             if not isinstance(part, said.TextPart | said.RefusalPart):
                 yield Asked(part.type, f"messages[{index}].content[{place}]")
 
@@ -182,11 +185,13 @@ def _message(message: said.Message) -> Message:
             if message.function_call:
                 calls.append(ToolCall(None, message.function_call.name, message.function_call.arguments))
             text = "\n".join(filter(None, (_text(message.content), message.refusal or "")))
-            return Message("assistant", text, message.name, tuple(calls))
+            speech_id = message.audio.id if message.audio else None
+            return Message("assistant", text, message.name, tuple(calls), speech_id=speech_id)
         case said.ToolMessage():
             return Message("tool", _text(message.content), message.name, tool_call_id=message.tool_call_id)
         case _:
-            return Message(message.role, _text(message.content), message.name)
+            media = placed(parts_of(message))
+            return Message(message.role, _text(message.content), message.name, media=media)
 
 
 def _call(call: said.FunctionCall | said.CustomCall) -> ToolCall:
@@ -196,32 +201,7 @@ def _call(call: said.FunctionCall | said.CustomCall) -> ToolCall:
 
 
 def _text(content: str | Sequence[said.UserPart | said.RefusalPart] | None) -> str:
-    """Text parts joined by line breaks, as llama.cpp and vLLM do."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    texts = [part.text if isinstance(part, said.TextPart) else getattr(part, "refusal", "") for part in content]
-    return "\n".join(texts)
-
-
-def _parts(message: said.Message) -> Sequence[said.UserPart | said.RefusalPart]:
-    return message.content if isinstance(message.content, list) else ()
-
-
-def _media_bytes(messages: Sequence[said.Message]) -> int:
-    """How much of the body is media in it, rather than text."""
-    total = 0
-    for message in messages:
-        for part in _parts(message):
-            match part:
-                case said.ImagePart() if part.image_url.url.startswith("data:"):
-                    total += len(part.image_url.url)
-                case said.AudioPart():
-                    total += len(part.input_audio.data)
-                case said.FilePart():
-                    total += len(part.file.file_data or "")
-                case _:
-                    pass
-    return total
+    return content or "" if content is None or isinstance(content, str) else joined(content)
 
 
 def _printable(name: str) -> str:

@@ -11,6 +11,7 @@ from antiphon.domain.errors import FieldFault
 from antiphon.wire import chat_schema as schema
 from antiphon.wire import message_schema as said
 from antiphon.wire.json_in import Limits
+from antiphon.wire.media_in import part_fault, part_faults
 from antiphon.wire.schema_rules import schema_faults
 
 Loc = tuple[str | int, ...]
@@ -59,6 +60,8 @@ def _sizes(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
             if len(message.content) > limits.parts:
                 yield _too_long(("messages", index, "content"), limits.parts, "parts")
             media += sum(not isinstance(part, said.TextPart | said.RefusalPart) for part in message.content)
+        for number, msg in part_faults(message):
+            yield part_fault(("messages", index, "content", number), msg)
     if media > limits.media:
         yield _too_long(("messages",), limits.media, "images, sounds and files")
     stops = [chat.stop] if isinstance(chat.stop, str) else chat.stop or []

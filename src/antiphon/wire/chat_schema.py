@@ -148,11 +148,25 @@ class Prediction(Strict):
     content: str | TextParts
 
 
+VoiceName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class VoiceId(Strict):
+    """A voice by its id."""
+
+    id: VoiceName
+
+
 class Audio(Strict):
     """How the answer is spoken."""
 
-    voice: Annotated[str, Field(min_length=1, max_length=64)] | dict[str, str]
+    voice: VoiceName | VoiceId
     format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
+
+    @property
+    def name(self) -> str:
+        """The voice, however it is named."""
+        return self.voice.id if isinstance(self.voice, VoiceId) else self.voice
 
 
 class StreamOptions(Strict):

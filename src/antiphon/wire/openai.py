@@ -1,33 +1,21 @@
-"""Values to OpenAI's JSON: completions, chunks, models and errors.
+"""Values to OpenAI's JSON: completions, models and errors.
 
 Source: the OpenAI API's specification 2.3.0 (2026-08-21), and what six versions of its SDKs do with each answer:
-`tool_calls` is left out when there are none (an echoed null breaks openai-node), a role comes once a choice (it is
-concatenated), choices first appear in order, usage stands on the last chunk.
+`tool_calls` is left out when there are none (an echoed null breaks openai-node).
 """
 
-import secrets
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import AntiphonError, InvalidRequest
-from antiphon.domain.events import (
-    Accepted,
-    CallDelta,
-    CallHead,
-    ChoiceFinished,
-    CompletedChoice,
-    Completion,
-    Event,
-    Finished,
-    TextDelta,
-    TokenLogprob,
-    Usage,
-)
+from antiphon.domain.events import CallHead, CompletedChoice, Completion, TokenLogprob, Usage
+from antiphon.domain.media import SPEECH_KEPT_S
 from antiphon.domain.models import Model
-from antiphon.domain.tools import NO_TOOLS, ToolKind, Tools
 from antiphon.wire import sse
 
 _NO_LOGPROB = -9999.0
@@ -45,8 +33,43 @@ class ReplyHead:
     fingerprint: str
     service_tier: str = "default"
 
+    def speech_id(self, choice: int) -> str:
+        """The id of a choice that is spoken, by which later turns name it."""
+        return f"audio_{self.id.removeprefix('chatcmpl-')}_{choice}"
 
-def completion_body(head: ReplyHead, completion: Completion, *, logprobs: bool, is_legacy: bool = False) -> bytes:
+    @property
+    def speech_expires_at(self) -> int:
+        """Until when they may."""
+        return self.created + SPEECH_KEPT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an answer is written: what of it was asked for."""
+
+    logprobs: bool = False
+    is_legacy: bool = False
+    """Whether calls are written in the deprecated way."""
+    is_spoken: bool = False
+    must_call: bool = False
+    """Whether it is known from the start that there is no content, only calls."""
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+    @classmethod
+    def of(cls, request: ChatRequest) -> "Form":
+        """Give the form a request asks for."""
+        return cls(
+            request.sampling.logprobs,
+            request.tools.is_legacy,
+            request.speech is not None,
+            request.tools.is_required,
+            request.include_usage,
+            request.include_obfuscation,
+        )
+
+
+def completion_body(head: ReplyHead, completion: Completion, form: Form) -> bytes:
     """Give a whole answer as JSON."""
     return orjson.dumps(
         {
@@ -54,18 +77,15 @@ def completion_body(head: ReplyHead, completion: Completion, *, logprobs: bool, 
             "object": "chat.completion",
             "created": head.created,
             "model": head.model,
-            "choices": [
-                _choice(index, choice, logprobs=logprobs, is_legacy=is_legacy)
-                for index, choice in enumerate(completion.choices)
-            ],
-            "usage": _usage(completion.usage),
+            "choices": [_choice(head, index, choice, form) for index, choice in enumerate(completion.choices)],
+            "usage": usage_json(completion.usage),
             "service_tier": head.service_tier,
             "system_fingerprint": head.fingerprint,
         }
     )
 
 
-def _choice(index: int, choice: CompletedChoice, *, logprobs: bool, is_legacy: bool) -> dict[str, Any]:
+def _choice(head: ReplyHead, index: int, choice: CompletedChoice, form: Form) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": choice.text or (None if choice.calls else ""),
@@ -73,26 +93,36 @@ def _choice(index: int, choice: CompletedChoice, *, logprobs: bool, is_legacy: b
         "annotations": [],
         "audio": None,
     }
+    if choice.speech is not None:
+        message["content"] = None
+        message["audio"] = {
+            "id": head.speech_id(index),
+            "data": base64.b64encode(choice.speech).decode(),
+            "expires_at": head.speech_expires_at,
+            "transcript": choice.text,
+        }
     if choice.reasoning:
         message["reasoning_content"] = choice.reasoning
-    if choice.calls and is_legacy:
-        message["function_call"] = _call(choice.calls[0].head, choice.calls[0].text)["function"]
+    if choice.calls and form.is_legacy:
+        message["function_call"] = call_json(choice.calls[0].head, choice.calls[0].text)["function"]
     elif choice.calls:
-        message["tool_calls"] = [_call(call.head, call.text) for call in choice.calls]
+        message["tool_calls"] = [call_json(call.head, call.text) for call in choice.calls]
     return {
         "index": index,
         "message": message,
-        "logprobs": _logprobs(choice.logprobs) if logprobs else None,
+        "logprobs": logprobs_json(choice.logprobs) if form.logprobs else None,
         "finish_reason": choice.reason,
     }
 
 
-def _call(head: CallHead, text: str) -> dict[str, Any]:
+def call_json(head: CallHead, text: str) -> dict[str, Any]:
+    """Give a tool call."""
     key = "arguments" if head.kind == "function" else "input"
     return {"id": head.id, "type": head.kind, head.kind: {"name": head.name, key: text}}
 
 
-def _logprobs(entries: Iterable[TokenLogprob]) -> dict[str, Any]:
+def logprobs_json(entries: Iterable[TokenLogprob]) -> dict[str, Any]:
+    """Give the log-probabilities of a piece of text."""
     content = [_entry(entry) | {"top_logprobs": [_entry(top) for top in entry.top]} for entry in entries]
     return {"content": content, "refusal": None}
 
@@ -101,7 +131,8 @@ def _entry(entry: TokenLogprob) -> dict[str, Any]:
     return {"token": entry.token, "logprob": max(entry.logprob, _NO_LOGPROB), "bytes": list(entry.bytes)}
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Give what an answer cost."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -114,95 +145,6 @@ def _usage(usage: Usage) -> dict[str, Any]:
             "rejected_prediction_tokens": usage.rejected_prediction_tokens,
         },
     }
-
-
-class ChunkWriter:
-    """Events to the frames of one stream."""
-
-    def __init__(
-        self,
-        head: ReplyHead,
-        *,
-        choices: int,
-        logprobs: bool,
-        include_usage: bool,
-        include_obfuscation: bool,
-        tools: Tools = NO_TOOLS,
-    ) -> None:
-        self._choices, self._logprobs = choices, logprobs
-        self._include_usage, self._obfuscates = include_usage, include_obfuscation
-        self._is_legacy = tools.is_legacy
-        # Where calls are required it is known from the start that there is no content.
-        self._begin = {"role": "assistant", "content": None if tools.is_required else "", "refusal": None}
-        self._kinds: dict[tuple[int, int], ToolKind] = {}
-        """What each call of each choice is."""
-        before = {"id": head.id, "object": "chat.completion.chunk", "created": head.created, "model": head.model}
-        after = {"service_tier": head.service_tier, "system_fingerprint": head.fingerprint}
-        # Every chunk of an answer begins and ends alike: written once, so that a token costs its own bytes only.
-        self._before = b"data: " + orjson.dumps(before)[:-1] + b',"choices":'
-        self._after = b"," + orjson.dumps(after)[1:-1]
-
-    def event(self, event: Event) -> bytes:
-        """Give the frames an event makes; none for Finished."""
-        match event:
-            case TextDelta():
-                if event.is_reasoning:
-                    return self._chunk(event.choice, {"reasoning_content": event.text})
-                logprobs = _logprobs(event.logprobs) if self._logprobs else None
-                return self._chunk(event.choice, {"content": event.text}, logprobs=logprobs)
-            case CallDelta():
-                return self._chunk(event.choice, self._call_delta(event))
-            case Accepted():
-                return b"".join(self._chunk(choice, self._begin) for choice in range(self._choices))
-            case ChoiceFinished():
-                return self._chunk(event.choice, {}, reason=event.reason)
-            case Finished():
-                return b""
-
-    def opening(self) -> bytes:
-        """Give the frames of `Accepted` as one, for streams that can be cut between any two and taken up again."""
-        return self._frame([_delta(choice, self._begin) for choice in range(self._choices)], b"")
-
-    def begun(self, choice: int, index: int, kind: ToolKind) -> None:
-        """Note a call whose first piece was sent by another writer."""
-        self._kinds[choice, index] = kind
-
-    def _call_delta(self, event: CallDelta) -> dict[str, Any]:
-        """A call's first piece names it; what follows has its index and more text, and no other key."""
-        if event.begins:
-            self._kinds[event.choice, event.index] = event.begins.kind
-            call = _call(event.begins, event.text)
-        else:
-            kind = self._kinds[event.choice, event.index]
-            call = {kind: {"arguments" if kind == "function" else "input": event.text}}
-        if self._is_legacy:
-            return {"function_call": call["function"]}
-        return {"tool_calls": [{"index": event.index, **call}]}
-
-    def done(self, usage: Usage) -> bytes:
-        """Give the end of the stream: usage, if it was asked for, and [DONE]."""
-        if not self._include_usage:
-            return sse.DONE
-        return self._frame([], b',"usage":' + orjson.dumps(_usage(usage))) + sse.DONE
-
-    def _chunk(
-        self, choice: int, delta: dict[str, Any], *, logprobs: dict[str, Any] | None = None, reason: str | None = None
-    ) -> bytes:
-        choices = [_delta(choice, delta, logprobs, reason)]
-        return self._frame(choices, b',"usage":null' if self._include_usage else b"")
-
-    def _frame(self, choices: list[dict[str, Any]], usage: bytes) -> bytes:
-        # Padding of random length, so that the size of a packet does not tell the length of a token.
-        padding = (
-            b',"obfuscation":"%s"' % secrets.token_urlsafe(secrets.randbelow(12)).encode() if self._obfuscates else b""
-        )
-        return b"".join((self._before, orjson.dumps(choices), self._after, usage, padding, b"}\n\n"))
-
-
-def _delta(
-    choice: int, delta: dict[str, Any], logprobs: dict[str, Any] | None = None, reason: str | None = None
-) -> dict[str, Any]:
-    return {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
 
 
 def model_body(model: Model, number: int | None) -> bytes:

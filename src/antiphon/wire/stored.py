@@ -4,6 +4,7 @@ Source: the OpenAI API's specification 2.3.0: a list has `first_id`, `last_id` a
 `after` = the last id. A stored message has an `id`, and `content_parts` when its content was parts.
 """
 
+import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import orjson
 from antiphon.domain.events import CallHead, CompletedCall, CompletedChoice, Completion, TokenLogprob, Usage
 from antiphon.domain.record import Record
 from antiphon.wire.json_in import write_json
+from antiphon.wire.openai import Form
 
 
 def completion_id(record: Record) -> str:
@@ -85,10 +87,8 @@ class KeptAnswer:
     completion: Completion
     model: str
     fingerprint: str
-    has_logprobs: bool
-    """Whether they were asked for."""
-    is_legacy: bool
-    """Whether it calls a function in the deprecated way."""
+    form: Form
+    """How it was asked to be written, as far as it shows."""
 
 
 def read_kept(output: bytes) -> KeptAnswer:
@@ -110,8 +110,11 @@ def read_kept(output: bytes) -> KeptAnswer:
         completion,
         tree["model"],
         tree["system_fingerprint"],
-        any(choice["logprobs"] for choice in choices),
-        any("function_call" in choice["message"] for choice in choices),
+        Form(
+            logprobs=any(choice["logprobs"] for choice in choices),
+            is_legacy=any("function_call" in choice["message"] for choice in choices),
+            is_spoken=any(choice["message"]["audio"] for choice in choices),
+        ),
     )
 
 
@@ -133,12 +136,14 @@ def _choice(choice: dict[str, Any]) -> CompletedChoice:
     ]
     if legacy := message.get("function_call"):
         calls.append(CompletedCall(CallHead("", "function", legacy["name"]), legacy["arguments"]))
+    audio = message["audio"]
     return CompletedChoice(
-        text=message["content"] or "",
+        text=(audio["transcript"] if audio else message["content"]) or "",
         logprobs=tuple(map(_logprob, logprobs["content"])) if logprobs else (),
         reason=choice["finish_reason"],
         reasoning=message.get("reasoning_content", ""),
         calls=tuple(calls),
+        speech=base64.b64decode(audio["data"]) if audio else None,
     )
 
 
