@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 
 .PHONY: serve test test-long check bench docs lock clean
 
-serve: $(VENV)/.installed
+# ANTIPHON_SPEECH=1 make serve: the voices and the recogniser too.
+serve: $(VENV)/.installed $(if $(filter 1,$(ANTIPHON_SPEECH)),$(VENV)/.installed-speech)
 	@exec $(BIN)/antiphon serve
 
 test: $(VENV)/.installed-clients
@@ -42,6 +43,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m compileall -q src
 	@touch $@
 
+$(VENV)/.installed-speech: requirements-speech.lock $(VENV)/.installed
+	@echo "installing what speech needs (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-speech.lock
+	@touch $@
+
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "installing what the tests need (once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
@@ -59,8 +65,9 @@ $(VENV)/.installed-clients: tests/clients/openai-1.lock tests/clients/frameworks
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 lock: $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet uv
-	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --group build -o requirements.lock
-	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --group build --group dev -o requirements-dev.lock
+	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra media --group build -o requirements.lock
+	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra speech --group build -o requirements-speech.lock
+	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra speech --group build --group dev -o requirements-dev.lock
 	printf 'instructor\npydantic-ai-slim[openai]\nlangchain-openai\n' | $(LOCK) - -o tests/clients/frameworks.lock
 
 clean:

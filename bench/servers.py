@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from antiphon.engines.download import shown_progress
-from antiphon.engines.weights import Source, obtain
 from antiphon.settings import DEFAULT_MODEL, read_settings
+from antiphon.supplies.download import shown_progress
+from antiphon.supplies.weights import Source, obtain
 from bench.client import Target
 
 CONTEXT = 8192

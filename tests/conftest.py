@@ -17,10 +17,10 @@ import httpx
 import msgspec
 import pytest
 
-from antiphon.engines.download import shown_progress
 from antiphon.engines.llamacpp.protocol import Ask, Frames, Said, State, frame
-from antiphon.engines.weights import Source, obtain
 from antiphon.settings import DEFAULT_MODEL, read_settings
+from antiphon.supplies.download import shown_progress
+from antiphon.supplies.weights import Source, obtain
 from tests.postgres import postgres_server
 
 KEY = "sk-test-key"

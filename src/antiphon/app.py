@@ -2,35 +2,38 @@
 
 import gc
 import hashlib
-import io
 import json
 import shlex
-import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO, cast
 
-import structlog
+import anyio
 
 from antiphon.api.app import create_app
 from antiphon.api.server import PortTaken, bind, serve
 from antiphon.api.services import Services
 from antiphon.core.admission import Admission
 from antiphon.core.background import Background
-from antiphon.core.ports import Engine
+from antiphon.core.ports import Archive, Engine
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Offer, Registry
+from antiphon.core.senses import NO_SENSES, Senses
 from antiphon.domain.errors import EngineFailed, StorageUnavailable
 from antiphon.domain.models import Model, Version
 from antiphon.domain.prediction import CancelReason
 from antiphon.domain.record import Record
 from antiphon.engines.catalogue import ENGINES, Definition
-from antiphon.engines.download import shown_progress
-from antiphon.engines.weights import Source, WeightsError, digest, obtain
+from antiphon.media.hearing.recogniser import open_recogniser
+from antiphon.media.lab import open_lab
+from antiphon.media.senses import LocalSenses, Sources
+from antiphon.media.speech.speaker import open_speaker
 from antiphon.outbound.addresses import check_url
+from antiphon.outbound.fetching import open_fetcher
 from antiphon.outbound.webhooks import open_webhooks
+from antiphon.provision import pull, pull_speech
 from antiphon.settings import Settings, VersionSettings
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
@@ -42,26 +45,12 @@ from antiphon.store.recorder import Recorder
 from antiphon.store.records import LoggedRecords
 from antiphon.store.unfit import StoreUnfit
 from antiphon.store.versions import hold_to_definitions
+from antiphon.supplies.archives import WeightsError
+from antiphon.supplies.weights import digest
 from antiphon.wire.json_in import Limits
 from antiphon.wire.wriftai import prediction_body
 
-__all__ = ("EngineFailed", "PortTaken", "StorageUnavailable", "StoreUnfit", "WeightsError", "pull", "run")
-
-
-def pull(settings: Settings) -> dict[tuple[str, int], Path]:
-    """Give the verified weights of every version, fetching what is not here.
-
-    Raises:
-        WeightsError: some cannot be had.
-    """
-    found = {}
-    with shown_progress() as progress:
-        for name, model in settings.models.items():
-            for version in model.versions:
-                if version.weights is not None:
-                    source = Source(version.weights, version.sha256)
-                    found[name, version.number] = obtain(source, settings.home, progress)
-    return found
+__all__ = ("EngineFailed", "PortTaken", "StorageUnavailable", "StoreUnfit", "WeightsError", "run")
 
 
 async def run(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -111,7 +100,9 @@ async def _services(
         if record.webhook:
             hooks.send(record.id, record.webhook, prediction_body(record))
 
-    predictor, is_store_well = await _predictor(settings, database, notify, stack)
+    archive = SqlArchive(database)
+    senses = await _senses(settings, archive, stack)
+    predictor, is_store_well = await _predictor(settings, database, senses, notify, stack)
     background = Background(predictor)
     await stack.enter_async_context(background.open())
     return Services(
@@ -119,7 +110,7 @@ async def _services(
         predictor=predictor,
         background=background,
         keys=keys,
-        archive=SqlArchive(database),
+        archive=archive,
         completions=SqlCompletions(database),
         idempotency=SqlIdempotency(database),
         limits=_limits(settings),
@@ -130,16 +121,35 @@ async def _services(
     )
 
 
+async def _senses(settings: Settings, archive: Archive, stack: AsyncExitStack) -> Senses:
+    """Set up what takes in what requests carry beside text, and what speaks."""
+    if find_spec("av") is None or find_spec("PIL") is None:
+        return NO_SENSES
+    media = settings.media
+    fetch = None
+    if media.fetch:
+        fetcher = await stack.enter_async_context(open_fetcher(media.fetch_bytes, allow_private=media.fetch_private))
+        fetch = fetcher.fetch
+    folder = await anyio.to_thread.run_sync(pull_speech, settings)
+    speaker = recogniser = None
+    if folder:
+        speaker = await stack.enter_async_context(open_speaker(folder, settings.speech.threads))
+        recogniser = await stack.enter_async_context(open_recogniser(folder, settings.speech.threads))
+    lab = await stack.enter_async_context(open_lab())
+    kept = archive if settings.store.record else None
+    return LocalSenses(lab, Sources(archive=kept, fetch=fetch), recogniser, speaker)
+
+
 async def _predictor(
-    settings: Settings, database: Database, notify: Callable[[Record], None], stack: AsyncExitStack
+    settings: Settings, database: Database, senses: Senses, notify: Callable[[Record], None], stack: AsyncExitStack
 ) -> tuple[Predictor, Callable[[], bool]]:
     """Set up what runs predictions; give it, and what says whether its store is well."""
     if not settings.store.record:
-        return Predictor(LoggedRecords()), lambda: True
+        return Predictor(LoggedRecords(), senses), lambda: True
     retention = Retention(settings.store.retain_s, settings.store.retain_rows)
     keeper = Keeper(database, settings.home / "run", retention, notify)
     recorder = Recorder(database, keeper.instance, settings.store.record_bytes, notify)
-    predictor = Predictor(recorder)
+    predictor = Predictor(recorder, senses)
     # The recorder within the keeper: this process counts as alive until its last word is written.
     await stack.enter_async_context(keeper.open(partial(predictor.cancel, reason=CancelReason.REQUESTED)))
     await stack.enter_async_context(recorder.open())
@@ -249,34 +259,3 @@ def _banner(settings: Settings, port: int, key: str | None) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-class _Forgiving(io.TextIOBase):
-    """Standard error that may be full or gone: then a line is lost, and nothing else."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
-
-
-def configure_log() -> None:
-    """Write the log to standard error: for people on a terminal, as JSON lines elsewhere."""
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Forgiving(sys.stderr))),
-        cache_logger_on_first_use=True,
-    )

@@ -70,8 +70,9 @@ def serve() -> None:
     settings = _settings()
     # The server's libraries take most of a second to load; no other command needs them.
     from antiphon import app as server  # noqa: PLC0415
+    from antiphon.log import configure_log  # noqa: PLC0415
 
-    server.configure_log()
+    configure_log()
     failures = (
         server.PortTaken,
         server.StoreUnfit,
@@ -114,14 +115,16 @@ def show_model(name: str) -> None:
 
 @models.command()
 def pull() -> None:
-    """Fetch and check the weights of every configured version."""
+    """Fetch and check the weights of every configured version, and what speech needs where that is enabled."""
     settings = _settings()
-    from antiphon import app as server  # noqa: PLC0415
+    from antiphon import provision  # noqa: PLC0415
 
     try:
-        for (name, number), path in server.pull(settings).items():
+        for (name, number), path in provision.pull(settings).items():
             typer.echo(f"{name}:{number}  {path}")
-    except server.WeightsError as error:
+        if folder := provision.pull_speech(settings):
+            typer.echo(f"speech  {folder}")
+    except provision.WeightsError as error:
         _fail(error)
 
 

@@ -1,4 +1,4 @@
-"""The configuration: a TOML file and five environment variables, read once, checked whole, then frozen.
+"""The configuration: a TOML file and six environment variables, read once, checked whole, then frozen.
 
 Numbers are named with their units. Every option stands, with its default, in examples/antiphon.toml.
 """
@@ -83,6 +83,21 @@ class WebhookSettings(_Frozen):
     allow_private: bool = False
 
 
+class MediaSettings(_Frozen):
+    """What is taken in beside text."""
+
+    fetch: bool = False
+    fetch_private: bool = False
+    fetch_bytes: Count = 20_971_520
+
+
+class SpeechSettings(_Frozen):
+    """Whether answers are spoken and sounds heard, and by how many threads."""
+
+    enabled: bool = False
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
 class LimitSettings(_Frozen):
     """How large a request may be, beside its bytes."""
 
@@ -159,6 +174,8 @@ class Settings(_Frozen):
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    media: MediaSettings = MediaSettings()
+    speech: SpeechSettings = SpeechSettings()
     limits: LimitSettings = LimitSettings()
     models: Annotated[dict[str, ModelSettings], Field(min_length=1)]
 
@@ -167,7 +184,8 @@ def read_settings(environment: Mapping[str, str] = os.environ, file: Path | None
     """Read the configuration.
 
     Args:
-        environment: ANTIPHON_HOME, ANTIPHON_CONFIG, ANTIPHON_HOST, ANTIPHON_PORT and ANTIPHON_API_KEY are looked at.
+        environment: ANTIPHON_HOME, ANTIPHON_CONFIG, ANTIPHON_HOST, ANTIPHON_PORT, ANTIPHON_API_KEY and
+            ANTIPHON_SPEECH are looked at.
         file: read this file instead of the one ANTIPHON_CONFIG names.
 
     Raises:
@@ -180,13 +198,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, file: Path | None
     reserved = [f"{source}: {name}: is not an option" for name in ("home", "api_key", "source") if name in tree]
     if reserved:
         raise SettingsError(reserved)
-    server = tree.setdefault("server", {}) if isinstance(tree.get("server", {}), dict) else {}
-    if host := environment.get("ANTIPHON_HOST"):
-        server["host"] = host
-    if port := environment.get("ANTIPHON_PORT"):
-        if not port.isascii() or not port.isdecimal():
-            raise SettingsError(["ANTIPHON_PORT: should be a whole number from 0 to 65535"])
-        server["port"] = int(port)
+    _take_environment(environment, tree)
     home = Path(environment.get("ANTIPHON_HOME") or Path.home() / ".antiphon").absolute()
     tree.setdefault("models", _DEFAULT_MODELS)
     try:
@@ -196,6 +208,25 @@ def read_settings(environment: Mapping[str, str] = os.environ, file: Path | None
     if wrong := [name for name in settings.models if (parsed := ModelName.parse(name)) is None or parsed.number]:
         raise SettingsError([f'{source}: models."{name}": should be named owner/name' for name in wrong])
     return settings
+
+
+def _take_environment(environment: Mapping[str, str], tree: dict[str, Any]) -> None:
+    """Let the environment win over the file.
+
+    Raises:
+        SettingsError: a value is none.
+    """
+    server = tree.setdefault("server", {}) if isinstance(tree.get("server", {}), dict) else {}
+    if host := environment.get("ANTIPHON_HOST"):
+        server["host"] = host
+    if port := environment.get("ANTIPHON_PORT"):
+        if not port.isascii() or not port.isdecimal():
+            raise SettingsError(["ANTIPHON_PORT: should be a whole number from 0 to 65535"])
+        server["port"] = int(port)
+    if (speech := environment.get("ANTIPHON_SPEECH")) and isinstance(tree.setdefault("speech", {}), dict):
+        if speech not in {"0", "1"}:
+            raise SettingsError(["ANTIPHON_SPEECH: should be 1 or 0"])
+        tree["speech"]["enabled"] = speech == "1"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -220,7 +251,7 @@ def _findings(error: ValidationError) -> Iterator[str]:
 def _known(parents: list[str | int]) -> list[str]:
     """The options there are in the table a finding is about."""
     if not parents:
-        return ["server", "store", "webhooks", "limits", "models"]
+        return ["server", "store", "webhooks", "media", "speech", "limits", "models"]
     if parents[0] == "models":
         return list((VersionSettings if "versions" in parents else ModelSettings).model_fields)
     table = Settings.model_fields[str(parents[0])].annotation

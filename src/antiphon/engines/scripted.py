@@ -4,6 +4,7 @@ It ships in the package: the test double for everything above the engine port, a
 contract without a model. A script is the `script` table of a version's configuration.
 """
 
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -13,8 +14,10 @@ import msgspec
 
 from antiphon.core.ports import EngineState, Work
 from antiphon.core.writing import ChoiceWriter
+from antiphon.domain.chat import Message
 from antiphon.domain.errors import ContextTooLong, EngineFailed
 from antiphon.domain.events import Accepted, ChoiceFinished, Event, Finished, FinishReason, TokenLogprob
+from antiphon.domain.media import Hearing, Sight
 from antiphon.domain.sampling import Sampling
 
 _HONOURED = (
@@ -60,6 +63,9 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The format in which its tokens write tool calls."""
     thinking: str = ""
     """How its tokens think: "think", "channels", or not at all."""
+    senses: tuple[str, ...] = ()
+    """The kinds of content part it takes by itself: "image_url", "input_audio". An echo tells what came, by its
+    checksum."""
     context_tokens: int = 8192
     """A prompt of more words than this is too long."""
 
@@ -85,7 +91,9 @@ class ScriptedEngine:
         """What it can do."""
         script = self._script
         thinking = {"reasoning_effort": script.thinking} if script.thinking else {}
-        return MappingProxyType({name: name for name in _HONOURED} | {"tools": script.calls} | thinking)
+        return MappingProxyType(
+            {name: name for name in (*_HONOURED, *script.senses)} | {"tools": script.calls} | thinking
+        )
 
     @property
     def state(self) -> EngineState:
@@ -154,8 +162,23 @@ def _say(writer: ChoiceWriter, token: str, sampling: Sampling) -> list[Event]:
 def _tokens(script: Script, work: Work) -> list[str]:
     if not script.echo:
         return list(script.tokens) * script.repeat
-    words = work.request.messages[-1].text.split(" ")
+    words = _said(work.request.messages[-1]).split(" ")
     return [word if place == 0 else f" {word}" for place, word in enumerate(words)]
+
+
+def _said(message: Message) -> str:
+    """A message's text, with what else came in it named in its place."""
+    text = message.text
+    for sensed in reversed(message.sensed):
+        text = f"{text[: sensed.at]}[{_named(sensed)}]{text[sensed.at :]}"
+    return text
+
+
+def _named(sensed: Sight | Hearing) -> str:
+    if isinstance(sensed, Sight):
+        image = sensed.image
+        return f"image:{image.width}x{image.height}:{zlib.crc32(image.rgb):08x}"
+    return f"sound:{sensed.sound.seconds:.2f}s:{zlib.crc32(sensed.sound.pcm):08x}"
 
 
 def _end(writer: ChoiceWriter, reason: FinishReason) -> list[Event]:

@@ -2,10 +2,12 @@
 
 import errno
 import io
+import math
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
 
@@ -38,8 +40,9 @@ class Unreachable(Exception):
 class Session:
     """What is sent to others goes through here."""
 
-    def __init__(self, http: aiohttp.ClientSession, timeout_s: float) -> None:
+    def __init__(self, http: aiohttp.ClientSession, timeout_s: float, at_once: int | None = None) -> None:
         self._http, self._timeout_s = http, timeout_s
+        self._gate = CapacityLimiter(math.inf if at_once is None else at_once)
 
     async def post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
         """Post a body; give the status of the answer, whichever it is. Redirects are not followed.
@@ -59,17 +62,40 @@ class Session:
             response.close()
         return response.status
 
+    async def get(self, url: URL, most_bytes: int) -> bytes:
+        """Get a body. Redirects are not followed; the clock runs until the last byte.
+
+        Raises:
+            Unreachable: there is no answer, it is none of status 200, it is packed or larger than `most_bytes`, or the
+                address may not be dialled.
+        """
+        try:
+            with anyio.fail_after(self._timeout_s):
+                async with self._gate, self._http.get(url, allow_redirects=False) as response:
+                    return await _whole(response, most_bytes)
+        except (aiohttp.ClientError, OSError, ValueError):
+            raise Unreachable from None
+
 
 @asynccontextmanager
-async def open_session(*, allow_private: bool) -> AsyncGenerator[Session]:
-    """Open a session for the body; it dials public addresses only, unless `allow_private`."""
-    async with open_judged_session(_any_address if allow_private else is_public) as session:
+async def open_session(*, allow_private: bool, at_once: int | None = None) -> AsyncGenerator[Session]:
+    """Open a session for the body; it dials public addresses only, unless `allow_private`.
+
+    Args:
+        allow_private: whether any address may be dialled.
+        at_once: how many answers are read at the same time; None for any number.
+    """
+    async with open_judged_session(_any_address if allow_private else is_public, at_once=at_once) as session:
         yield session
 
 
 @asynccontextmanager
 async def open_judged_session(
-    is_allowed: Callable[[Address], bool], *, look_up: LookUp | None = None, timeout_s: float = TIMEOUT_S
+    is_allowed: Callable[[Address], bool],
+    *,
+    look_up: LookUp | None = None,
+    timeout_s: float = TIMEOUT_S,
+    at_once: int | None = None,
 ) -> AsyncGenerator[Session]:
     """Open a session for the body.
 
@@ -77,6 +103,7 @@ async def open_judged_session(
         is_allowed: says of an address whether it may be dialled.
         look_up: gives the addresses of a name; the system's resolver by default. Raises OSError when there are none.
         timeout_s: how long a try may take until the head of the answer.
+        at_once: how many answers are read at the same time; None for any number.
     """
     connector = aiohttp.TCPConnector(
         resolver=_Resolver(look_up or _SystemResolver().look_up, is_allowed),
@@ -98,7 +125,7 @@ async def open_judged_session(
         read_bufsize=ANSWER_BYTES,
     )
     try:
-        yield Session(http, timeout_s)
+        yield Session(http, timeout_s, at_once)
     finally:
         with anyio.CancelScope(shield=True):
             await http.close()
@@ -164,6 +191,17 @@ def _refusal() -> OSError:
 
 def _any_address(_: Address) -> bool:
     return True
+
+
+async def _whole(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    if response.status != HTTPStatus.OK or response.headers.get("content-encoding", "identity") != "identity":
+        raise Unreachable
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > most_bytes:
+            raise Unreachable
+    return bytes(body)
 
 
 async def _hear_out(response: aiohttp.ClientResponse) -> None:

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from antiphon.engines.download import shown_progress
-from antiphon.engines.weights import Source, WeightsError, obtain
+from antiphon.supplies.download import shown_progress
+from antiphon.supplies.weights import Source, WeightsError, obtain
 
 CONTENT = bytes(range(256)) * 8192
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

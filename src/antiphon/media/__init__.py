@@ -1,0 +1,1 @@
+"""What requests carry beside text, taken in; and speech, made."""

@@ -1,0 +1,1 @@
+"""Speech to text, by Whisper in a process of its own."""

@@ -1,0 +1,110 @@
+"""Everything this machine sees, hears, reads and says, in the core's socket for it."""
+
+import struct
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from antiphon.core.ports import Archive
+from antiphon.domain.errors import EngineFailed
+from antiphon.domain.media import SPOKEN_HZ, AudioFormat, Document, Image, MediaUnfit, Medium, Sound
+from antiphon.media.hearing.recogniser import HearingFailed, Recogniser
+from antiphon.media.lab import Lab, decode_base64
+from antiphon.media.recall import recall
+from antiphon.media.speech.speaker import Speaker, SpeechFailed
+
+ENABLE_SPEECH = "Enable speech: pip install 'antiphon[speech]' and start with ANTIPHON_SPEECH=1."
+
+Fetch = Callable[[str], Awaitable[bytes]]
+"""Gets what a URL names; raises MediaUnfit."""
+FindFile = Callable[[str, str], Awaitable[tuple[str, bytes] | None]]
+"""Gives the name and the content of an account's file; None when it has none of that id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where media come from, beside the request itself."""
+
+    archive: Archive | None = None
+    fetch: Fetch | None = None
+    find_file: FindFile | None = None
+
+
+class LocalSenses:
+    """The core's Senses, on this machine."""
+
+    def __init__(self, lab: Lab, sources: Sources, recogniser: Recogniser | None, speaker: Speaker | None) -> None:
+        self._lab, self._sources = lab, sources
+        self._recogniser, self._speaker = recogniser, speaker
+        supplied = {"file": "read as text"}
+        if recogniser:
+            supplied["input_audio"] = "transcribed"
+        if speaker:
+            supplied |= {"audio": "spoken", "modalities": "spoken"}
+        self.features: Mapping[str, str] = MappingProxyType(supplied)
+        lacking = {"input_audio", "audio", "modalities"} - supplied.keys()
+        self.hints: Mapping[str, str] = MappingProxyType(dict.fromkeys(lacking, ENABLE_SPEECH))
+        self.voices: Collection[str] = tuple(speaker.voices) if speaker else ()
+
+    async def see(self, medium: Medium, account: str) -> Image:
+        """Take in a picture."""
+        return await self._lab.image(await self._content(medium, account), medium.detail)
+
+    async def listen(self, medium: Medium, account: str) -> Sound:
+        """Take in a recording."""
+        data = await self._content(medium, account)
+        return await self._lab.sound(_as_wav(data) if medium.format == "pcm16" else data)
+
+    async def read(self, medium: Medium, account: str, *, has_sight: bool) -> Document:
+        """Take in a file."""
+        data = await self._content(medium, account)
+        return await self._lab.document(data, wants_pages=has_sight)
+
+    async def transcribe(self, sound: Sound) -> str:
+        """Put a recording into words; see core.senses."""
+        if self._recogniser is None:
+            raise EngineFailed("Nobody hears here.")
+        try:
+            return await self._recogniser.hear(sound)
+        except HearingFailed:
+            raise EngineFailed("The recogniser stopped.") from None
+
+    async def recall(self, account: str, speech_id: str) -> str:
+        """Give the words of a spoken answer."""
+        return await recall(self._sources.archive, account, speech_id)
+
+    async def say(self, text: str, voice: str) -> bytes:
+        """Speak a sentence; see core.senses."""
+        if self._speaker is None:
+            raise EngineFailed("Nobody speaks here.")
+        try:
+            return await self._speaker.say(text, voice)
+        except SpeechFailed:
+            raise EngineFailed("The voice stopped.") from None
+
+    async def encode(self, pcm: bytes, form: AudioFormat) -> bytes:
+        """Give speech in another format."""
+        try:
+            return await self._lab.encode(pcm, form)
+        except MediaUnfit:
+            raise EngineFailed("The speech could not be encoded.") from None
+
+    async def _content(self, medium: Medium, account: str) -> bytes:
+        sources = self._sources
+        if medium.base64 is not None:
+            return await decode_base64(medium.base64)
+        if medium.url is not None:
+            if sources.fetch is None:
+                raise MediaUnfit("This server fetches no URLs: send the content itself.", "url_not_allowed")
+            return await sources.fetch(medium.url)
+        found = await sources.find_file(account, medium.file_id or "") if sources.find_file else None
+        if found is None:
+            raise MediaUnfit("There is no such file.", "file_not_found")
+        return found[1]
+
+
+def _as_wav(pcm: bytes) -> bytes:
+    """Samples as OpenAI's pcm16 has them, with the header that says so."""
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, SPOKEN_HZ, SPOKEN_HZ * 2, 2, 16)
+    data = struct.pack("<4sI", b"data", len(pcm)) + pcm
+    return b"RIFF" + struct.pack("<I", 4 + len(form) + len(data)) + b"WAVE" + form + data

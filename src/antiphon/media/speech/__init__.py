@@ -1,0 +1,1 @@
+"""Text to speech, by Kokoro in a process of its own."""

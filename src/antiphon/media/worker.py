@@ -1,0 +1,42 @@
+"""The decoding child: other people's bytes meet C code here, in a process that may take little and die."""
+
+import msgspec
+
+from antiphon.media.decode import draw, listen, press, read_paper
+from antiphon.media.inside import CPU_S, Bounds, serve
+from antiphon.media.jobs import Job, Paper, Picture, Pressing, Recording, Refused, Result
+
+MEMORY_BYTES = 1 << 30
+FILES = 32
+
+_decoder: msgspec.msgpack.Decoder[Job] = msgspec.msgpack.Decoder(Job)
+
+
+def work(body: bytes) -> Result:
+    """Do one job. Whatever goes wrong in a library is told in a sentence of ours."""
+    job = _decoder.decode(body)
+    try:
+        match job:
+            case Picture():
+                return draw(job)
+            case Recording():
+                return listen(job)
+            case Paper():
+                return read_paper(job)
+            case Pressing():
+                return press(job)
+    except MemoryError:
+        return Refused("It takes too much memory.")
+    except Exception:  # noqa: BLE001 - decoders raise what they like, and their texts hold addresses and paths
+        return Refused(_DAMAGED[type(job)])
+
+
+_DAMAGED: dict[type[Job], str] = {
+    Picture: "The image is cut off or damaged.",
+    Recording: "The sound is cut off or damaged.",
+    Paper: "The file is damaged or encrypted.",
+    Pressing: "The speech could not be encoded.",
+}
+
+if __name__ == "__main__":
+    serve(lambda: work, Bounds(MEMORY_BYTES, FILES, CPU_S), lambda: None)

@@ -1,0 +1,46 @@
+"""What must lie on the disk before anything is served: weights, voices, lexicons. Fetched, checked, and kept."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from antiphon.media.hearing.assets import ASSETS as HEARING_ASSETS
+from antiphon.media.speech.assets import ASSETS as SPEECH_ASSETS
+from antiphon.settings import Settings
+from antiphon.supplies.archives import WeightsError
+from antiphon.supplies.assets import obtain_assets
+from antiphon.supplies.download import shown_progress
+from antiphon.supplies.weights import Source, obtain
+
+__all__ = ("WeightsError", "pull", "pull_speech")
+
+
+def pull_speech(settings: Settings) -> Path | None:
+    """Give the folder with what speaking and hearing need, fetching what is not here; None when they are not enabled.
+
+    Raises:
+        WeightsError: some cannot be had.
+    """
+    if not settings.speech.enabled:
+        return None
+    lacking = [name for name in ("av", "faster_whisper", "onnxruntime") if find_spec(name) is None]
+    if lacking:
+        raise WeightsError("speech needs more packages: pip install 'antiphon[speech]'")
+    folder = settings.home / "speech"
+    with shown_progress() as progress:
+        return obtain_assets([*SPEECH_ASSETS, *HEARING_ASSETS], folder, settings.home, progress)
+
+
+def pull(settings: Settings) -> dict[tuple[str, int], Path]:
+    """Give the verified weights of every version, fetching what is not here.
+
+    Raises:
+        WeightsError: some cannot be had.
+    """
+    found = {}
+    with shown_progress() as progress:
+        for name, model in settings.models.items():
+            for version in model.versions:
+                if version.weights is not None:
+                    source = Source(version.weights, version.sha256)
+                    found[name, version.number] = obtain(source, settings.home, progress)
+    return found
