@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from antiphon.engines.llamacpp.protocol import Ask, Frames, Said, State, frame
+from antiphon.provision import pull_speech
 from antiphon.settings import DEFAULT_MODEL, read_settings
 from antiphon.supplies.download import shown_progress
 from antiphon.supplies.weights import Source, obtain
@@ -31,7 +32,7 @@ ENDED = frozenset({"succeeded", "failed", "cancelled", "abandoned"})
 
 def pytest_collection_modifyitems(items):
     """Run what needs the real model last, so that faults of ours show first."""
-    items.sort(key=lambda item: "house" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: bool({"house", "voiced"} & set(getattr(item, "fixturenames", ()))))
 
 
 @dataclass
@@ -283,6 +284,12 @@ slots = 64
 number = 1
 engine = "scripted"
 script = { echo = true, context_tokens = 100 }
+[models."test/sees"]
+slots = 64
+[[models."test/sees".versions]]
+number = 1
+engine = "scripted"
+script = { echo = true, senses = ["image_url", "input_audio"], context_tokens = 1_000_000 }
 [models."test/secret"]
 visibility = "private"
 account = "somebody"
@@ -335,3 +342,45 @@ STORES = ("sqlite", "postgresql")
 def store_url(request) -> str:
     """An empty database: once a file in the server's home, once on PostgreSQL."""
     return "sqlite:///antiphon.db" if request.param == "sqlite" else request.getfixturevalue("postgres")()
+
+
+VOICED = """
+[speech]
+enabled = true
+[models."test/echo"]
+slots = 64
+[[models."test/echo".versions]]
+number = 1
+engine = "scripted"
+script = { echo = true }
+[models."test/slow"]
+[[models."test/slow".versions]]
+number = 1
+engine = "scripted"
+script = { echo = true, token_s = 0.05 }
+[models."test/sees"]
+[[models."test/sees".versions]]
+number = 1
+engine = "scripted"
+script = { echo = true, senses = ["image_url", "input_audio"] }
+[models."test/calls"]
+[[models."test/calls".versions]]
+number = 1
+engine = "scripted"
+script = { tokens = ["<tool_call>", '{"name": "f", "arguments": {}}', "</tool_call>"] }
+"""
+
+
+@pytest.fixture(scope="session")
+def voiced(tmp_path_factory, weights) -> Iterator[Server]:
+    """A server that hears and speaks, with scripted models and the real one."""
+    home = tmp_path_factory.mktemp("voiced")
+    (home / "speech").symlink_to(speech_folder())
+    with serving(home, VOICED + real_config(weights)) as server:
+        yield server
+
+
+def speech_folder() -> Path:
+    """Where voices, lexicons and the recogniser lie, fetched if they are not there."""
+    settings = read_settings({k: v for k, v in os.environ.items() if k == "ANTIPHON_HOME"} | {"ANTIPHON_SPEECH": "1"})
+    return pull_speech(settings)
