@@ -290,3 +290,44 @@ def _kill(server, module):
             child.wait(5)
             return True
     return False
+
+
+def test_of_a_long_speech_the_words_are_kept_and_the_key_of_it_is_not_answered_with_silence(tmp_path, voiced):
+    (tmp_path / "speech").symlink_to((voiced.home / "speech").resolve())
+    config = voiced.home.joinpath("antiphon.toml").read_text().partition('[models."huggingfacetb')[0]
+    with serving(tmp_path, "[store]\nrecord_bytes = 20_000\n" + config) as server:
+        headers = {"Idempotency-Key": "k"}
+        message = spoken(server, "This is rather long to say.", extra_headers=headers).choices[0].message
+        record = server.prediction(server.newest()["id"])
+        kept = record["output"]["choices"][0]["message"]["audio"]
+        assert (kept["transcript"], kept["data"]) == ("This is rather long to say.", "")
+        turns = [{"role": "assistant", "audio": {"id": message.audio.id}}, {"role": "user", "content": "So?"}]
+        assert client(server).chat.completions.create(model="test/echo", messages=turns)
+        with pytest.raises(openai.APIStatusError, match="too large to be kept"):
+            spoken(server, "This is rather long to say.", extra_headers=headers)
+
+
+def test_a_created_prediction_may_be_spoken_in_any_format_and_followed(voiced):
+    asked = {
+        "modalities": ["text", "audio"],
+        "audio": {"voice": "alloy", "format": "mp3"},
+        "messages": [{"role": "user", "content": "Hello again."}],
+    }
+    body = json.dumps({"model": "test/echo", "input": asked, "stream": True})
+    created = voiced.post(body, path="/v1/predictions").json()
+    record = voiced.prediction(created["id"], wait_s=60)
+    file = base64.b64decode(record["output"]["choices"][0]["message"]["audio"]["data"])
+    assert len(samples(file, "mp3")[0]) > 12_000
+
+
+def test_a_killed_server_leaves_no_voice_and_no_recogniser_behind(tmp_path, voiced, question):
+    (tmp_path / "speech").symlink_to((voiced.home / "speech").resolve())
+    config = voiced.home.joinpath("antiphon.toml").read_text().partition('[models."huggingfacetb')[0]
+    with serving(tmp_path, config) as server:
+        spoken(server, "Hi.")
+        heard(server, sound_part(question))
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert len(children) >= 3
+        server.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert alive == []

@@ -77,9 +77,10 @@ class Repeats:
                 return Joined(running)
             record = await self._ended(call, claim, receive)
             if record and record.status is Status.SUCCEEDED:
-                if record.output is None:
+                kept = Kept(record, record.output) if record.output else None
+                if kept is None or not kept.is_whole:
                     raise StorageUnavailable("The result of this key was too large to be kept.")
-                return Kept(record, record.output)
+                return kept
             came_to_nothing = claim.prediction_id
 
     async def _ended(self, call: Call, claim: Claim, receive: ASGIReceiveCallable) -> Record | None:

@@ -105,6 +105,7 @@ class Kept:
         self.completion_id, self.created = completion_id(record), record.created_us // 1_000_000
         kept = read_kept(output)
         self.completion, self.fingerprint, self.body = kept.completion, kept.fingerprint, output
+        self.is_whole = kept.is_whole
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[AsyncIterator[Event]]:

@@ -132,7 +132,8 @@ class Predictor:
         request = call.work.request
         if request.speech is None:
             return nullcontext(events)
-        is_streamed = request.stream or call.is_streamed
+        # Only samples can be given as they come: every other format is one file.
+        is_streamed = (request.stream or call.is_streamed) and request.speech.format == "pcm16"
         return spoken(events, request.speech, self.senses, choices=request.sampling.n, is_streamed=is_streamed)
 
     async def _told(self, running: Running, events: AsyncIterator[Event]) -> AsyncIterator[Event]:

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -72,8 +73,17 @@ def moved_row(running: Running, state: Prediction, pack: Pack) -> dict[str, Any]
         "failure_message": failure and failure.message.replace("\0", "\ufffd"),
         "usage": orjson.dumps(answer.usage).decode() if answer else None,
         "is_stored": running.call.work.request.store and state.status is Status.SUCCEEDED,
-        "output": pack(_answer(running, answer)) if answer and has_answer else None,
+        "output": _kept(running, answer, pack) if answer and has_answer else None,
     }
+
+
+def _kept(running: Running, answer: Completion, pack: Pack) -> bytes | None:
+    """An answer as it is kept; where its speech is too much, its words are still."""
+    kept = pack(_answer(running, answer))
+    if kept is None and any(choice.speech for choice in answer.choices):
+        mute = tuple(replace(choice, speech=choice.speech and b"") for choice in answer.choices)
+        kept = pack(_rendered(running, replace(answer, choices=mute)))
+    return kept
 
 
 def _answer(running: Running, answer: Completion) -> bytes:

@@ -90,6 +90,11 @@ class KeptAnswer:
     form: Form
     """How it was asked to be written, as far as it shows."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has its speech: of a long one only the words are kept."""
+        return not any(choice.speech == b"" and choice.text for choice in self.completion.choices)
+
 
 def read_kept(output: bytes) -> KeptAnswer:
     """Read a kept answer."""

@@ -24,7 +24,12 @@ from antiphon.wire.chat_request import chat_of
 from antiphon.wire.faults import faults
 from antiphon.wire.json_in import Limits, read_json, refuse, write_json
 
-NOT_OURS = frozenset({"prediction_cancelled", "context_length_exceeded", "unsupported_parameter", "unsupported_value"})
+NOT_OURS = frozenset(
+    {
+        *("prediction_cancelled", "context_length_exceeded", "unsupported_parameter", "unsupported_value"),
+        *("invalid_value", "url_not_allowed", "file_not_found"),
+    }
+)
 """Codes of failures whose cause is the request or its client: `external` to the API."""
 
 
