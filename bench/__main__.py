@@ -3,8 +3,8 @@
     python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--write]
 
 The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
-`recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken side by side, since
-machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other parts as they are.
+`speech`, `recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken side by side,
+since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other parts alone.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import contract, history, memory, recording
+from bench import contract, history, memory, recording, speech
 from bench.client import Target, median, quantile, stream, together
 from bench.servers import Threads, antiphon, baseline
 
@@ -34,6 +34,7 @@ LONG_S = 12.0
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PARTS = {
     "answers": "Answers",
+    "speech": "Speaking and hearing",
     "recording": "What recording costs",
     "history": "A million predictions",
     "memory": "Memory",
@@ -171,6 +172,7 @@ def about(threads: Threads, rounds: int) -> dict[str, str]:
     steps = f"{threads.one} thread for a step of one token, {threads.batch} for larger ones"
     return dict.fromkeys(PARTS, f"{both}.") | {
         "answers": f"{both}; medians of {rounds} rounds;\n{steps}.",
+        "speech": f"{both};\nmedians of {speech.ROUNDS} rounds; {steps}; one for the voice, one for the recogniser.",
         "recording": f"{both}; medians of {rounds} rounds.",
     }
 
@@ -186,6 +188,7 @@ def main() -> None:
     threads = Threads(options.threads, options.batch_threads)
     measures: dict[str, Callable[[], Rows]] = {
         "answers": lambda: measure(threads, options.rounds),
+        "speech": lambda: speech.measure(threads),
         "recording": lambda: recording.measure(options.rounds),
         "history": lambda: [row for store in history.STORES for row in history.measure(store)],
         "memory": memory.measure,

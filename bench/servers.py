@@ -58,25 +58,42 @@ def _process(
 @contextlib.contextmanager
 def antiphon(threads: Threads, **options: str) -> Iterator[tuple[Target, int]]:
     """Run Antiphon on the default model; give where it is, and the server's process id."""
-    path, sha256 = weights()
     lines = "".join(f"{name} = {value}\n" for name, value in options.items())
-    with tempfile.TemporaryDirectory() as home:
-        config = Path(home, "antiphon.toml")
-        config.write_text(
-            f'[models."{DEFAULT_MODEL}"]\nslots = {SLOTS}\n[[models."{DEFAULT_MODEL}".versions]]\nnumber = 1\n'
-            f'engine = "llamacpp"\nweights = "file:{path}"\nsha256 = "{sha256}"\nthreads = {threads.one}\n'
-            f"batch_threads = {threads.batch}\n"
-            f"context_tokens = {CONTEXT}\n{lines}"
-        )
-        environment = os.environ | {
-            "ANTIPHON_HOME": home,
-            "ANTIPHON_CONFIG": str(config),
-            "ANTIPHON_PORT": "0",
-            "ANTIPHON_API_KEY": KEY,
-        }
-        command = [sys.executable, "-m", "antiphon.cli", "serve"]
-        with _process(command, r"curl (http://\S+/v1)", environment) as (process, url):
-            yield Target("Antiphon", url, DEFAULT_MODEL, KEY), process.pid
+    with tempfile.TemporaryDirectory() as home, _antiphon(home, real_model(threads, lines)) as (process, url):
+        yield Target("Antiphon", url, DEFAULT_MODEL, KEY), process.pid
+
+
+@contextlib.contextmanager
+def speaking(threads: Threads, home: str) -> Iterator[tuple[Target, Target]]:
+    """Run Antiphon with speech; give where its scripted model is, which is an echo, and where the default one is."""
+    echo = '[models."test/echo"]\n[[models."test/echo".versions]]\nnumber = 1\nengine = "scripted"\n'
+    config = f"[speech]\nenabled = true\n{echo}script = {{ echo = true }}\n{real_model(threads, '')}"
+    with _antiphon(home, config) as (_, url):
+        yield Target("echo", url, "test/echo", KEY), Target("Antiphon", url, DEFAULT_MODEL, KEY)
+
+
+def real_model(threads: Threads, lines: str) -> str:
+    """Give the configuration of the default model."""
+    path, sha256 = weights()
+    return (
+        f'[models."{DEFAULT_MODEL}"]\nslots = {SLOTS}\n[[models."{DEFAULT_MODEL}".versions]]\nnumber = 1\n'
+        f'engine = "llamacpp"\nweights = "file:{path}"\nsha256 = "{sha256}"\nthreads = {threads.one}\n'
+        f"batch_threads = {threads.batch}\ncontext_tokens = {CONTEXT}\n{lines}"
+    )
+
+
+@contextlib.contextmanager
+def _antiphon(home: str, config: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    Path(home, "antiphon.toml").write_text(config)
+    environment = os.environ | {
+        "ANTIPHON_HOME": home,
+        "ANTIPHON_CONFIG": str(Path(home, "antiphon.toml")),
+        "ANTIPHON_PORT": "0",
+        "ANTIPHON_API_KEY": KEY,
+    }
+    command = [sys.executable, "-m", "antiphon.cli", "serve"]
+    with _process(command, r"curl (http://\S+/v1)", environment) as running:
+        yield running
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ from antiphon.domain.events import (
     TokenLogprob,
 )
 from antiphon.wire.openai import Form, ReplyHead, completion_body
+from antiphon.wire.places import place_id, read_place_id
 from antiphon.wire.stored import read_kept
-from antiphon.wire.wriftai import place_id, read_place_id
 
 TEXTS = st.text("aé😀\n\u2028.-", max_size=4)
 PIECES = st.one_of(

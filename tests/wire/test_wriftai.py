@@ -20,7 +20,7 @@ from antiphon.domain.events import Usage
 from antiphon.domain.models import Model, Version
 from antiphon.domain.prediction import CancelReason, Status
 from antiphon.domain.record import Failure, Page, Record, Timings
-from antiphon.wire import wriftai
+from antiphon.wire import places, wriftai
 from antiphon.wire.json_in import Limits
 
 KEY = UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -41,14 +41,14 @@ def record(**fields):
 
 
 @given(PLACES)
-def test_the_id_of_an_event_is_read_as_it_was_written(places):
-    assert wriftai.read_place_id(wriftai.place_id(places), len(places)) == tuple(places)
+def test_the_id_of_an_event_is_read_as_it_was_written(told):
+    assert places.read_place_id(places.place_id(told), len(told)) == tuple(told)
 
 
 @given(st.text("0123456789-.x\n ٣", max_size=40), st.integers(1, 3))
 def test_any_other_text_is_refused_and_never_breaks(text, choices):
     try:
-        found = wriftai.read_place_id(text, choices)
+        found = places.read_place_id(text, choices)
     except InvalidRequest as error:
         assert error.param == "after_id"
     else:

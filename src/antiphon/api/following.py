@@ -25,19 +25,9 @@ from antiphon.domain.record import Record
 from antiphon.wire import sse
 from antiphon.wire.chunks import ChunkWriter
 from antiphon.wire.openai import Form, ReplyHead
+from antiphon.wire.places import bad_event_id, place_id, read_place_id
 from antiphon.wire.stored import asked_choices, completion_id, read_kept
-from antiphon.wire.wriftai import (
-    DONE_ID,
-    INIT_ID,
-    bad_event_id,
-    done_data,
-    error_data,
-    event_frame,
-    failure_data,
-    init_data,
-    place_id,
-    read_place_id,
-)
+from antiphon.wire.wriftai import DONE_ID, INIT_ID, done_data, error_data, event_frame, failure_data, init_data
 
 KEEP_ALIVE_S = 15.0
 POLL_S = 0.5
