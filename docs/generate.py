@@ -157,6 +157,9 @@ memory and 10 s. What is refused is refused with 422 at its place: `["body", "me
 | `file` | PDF, and any text in UTF-8 | {PDF_PAGES} pages, {TEXT_CHARS:,} characters | \
 its text, under its name; for models that see its first {PDF_PICTURES} pages too |
 
+Files can be put here first (`POST /v1/files`, purpose `user_data`) and named by `file_id`, each account its own, until
+they expire.
+
 ## Speech
 
 `modalities: ["text", "audio"]` with `audio: {{"voice": …, "format": …}}` has any model's answer spoken: wav, mp3, flac,

@@ -14,9 +14,10 @@ import anyio
 
 from antiphon.api.app import create_app
 from antiphon.api.server import PortTaken, bind, serve
-from antiphon.api.services import Services
+from antiphon.api.services import FileLimits, Services
 from antiphon.core.admission import Admission
 from antiphon.core.background import Background
+from antiphon.core.files import Files, Quota
 from antiphon.core.ports import Archive, Engine
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Offer, Registry
@@ -38,6 +39,7 @@ from antiphon.settings import Settings, VersionSettings
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
 from antiphon.store.database import Database
+from antiphon.store.files import SqlFiles
 from antiphon.store.idempotency import SqlIdempotency
 from antiphon.store.keeping import Keeper, Retention
 from antiphon.store.keys import ADMIN, SqlKeys, open_keys
@@ -101,7 +103,8 @@ async def _services(
             hooks.send(record.id, record.webhook, prediction_body(record))
 
     archive = SqlArchive(database)
-    senses = await _senses(settings, archive, stack)
+    files, media = SqlFiles(database), settings.media
+    senses = await _senses(settings, archive, files, stack)
     predictor, is_store_well = await _predictor(settings, database, senses, notify, stack)
     background = Background(predictor)
     await stack.enter_async_context(background.open())
@@ -113,6 +116,8 @@ async def _services(
         archive=archive,
         completions=SqlCompletions(database),
         idempotency=SqlIdempotency(database),
+        files=files,
+        file_limits=FileLimits(media.file_bytes, media.file_retain_s, Quota(media.account_files, media.account_bytes)),
         limits=_limits(settings),
         deadline_s=settings.server.deadline_s,
         is_store_well=is_store_well,
@@ -121,7 +126,7 @@ async def _services(
     )
 
 
-async def _senses(settings: Settings, archive: Archive, stack: AsyncExitStack) -> Senses:
+async def _senses(settings: Settings, archive: Archive, files: Files, stack: AsyncExitStack) -> Senses:
     """Set up what takes in what requests carry beside text, and what speaks."""
     if find_spec("av") is None or find_spec("PIL") is None:
         return NO_SENSES
@@ -137,7 +142,7 @@ async def _senses(settings: Settings, archive: Archive, stack: AsyncExitStack) -
         recogniser = await stack.enter_async_context(open_recogniser(folder, settings.speech.threads))
     lab = await stack.enter_async_context(open_lab())
     kept = archive if settings.store.record else None
-    return LocalSenses(lab, Sources(archive=kept, fetch=fetch), recogniser, speaker)
+    return LocalSenses(lab, Sources(kept, fetch, files.content), recogniser, speaker)
 
 
 async def _predictor(

@@ -89,6 +89,10 @@ class MediaSettings(_Frozen):
     fetch: bool = False
     fetch_private: bool = False
     fetch_bytes: Count = 20_971_520
+    file_bytes: Annotated[int, Field(ge=1, le=1_073_741_824)] = 20_971_520
+    file_retain_s: Annotated[int, Field(ge=1)] = 2_592_000
+    account_files: Count = 1_000
+    account_bytes: Count = 268_435_456
 
 
 class SpeechSettings(_Frozen):

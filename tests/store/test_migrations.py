@@ -18,7 +18,7 @@ from antiphon.store.unfit import StoreUnfit
 from tests.store.kit import begun, write
 
 pytestmark = pytest.mark.anyio
-HEAD, SQLITE_VERSION = "0002", 2
+HEAD, SQLITE_VERSION = "0003", 2
 
 # As version 0.1.0 made it: SQLAlchemy's create_all, and the number in user_version.
 FIRST_RELEASE = """

@@ -9,7 +9,7 @@ from starlette.routing import Match, Route
 from uvicorn._types import ASGI3Application
 
 from antiphon import __version__
-from antiphon.api import completions, health, models, predictions
+from antiphon.api import completions, files, health, models, predictions
 from antiphon.api.answer import error_headers
 from antiphon.api.chat import ChatCompletions
 from antiphon.api.front import Front
@@ -36,7 +36,7 @@ class _App(FastAPI):
 def create_app(services: Services) -> ASGI3Application:
     """Give the application over the services."""
     app = _App(title="Antiphon", version=__version__, redoc_url=None, redirect_slashes=False)
-    for rooms in (health, models, predictions, completions):
+    for rooms in (health, models, predictions, completions, files):
         app.include_router(rooms.router(services))
     endpoints: dict[str, Any] = {
         CHAT_PATH: ChatCompletions(services),

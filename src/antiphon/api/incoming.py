@@ -57,6 +57,17 @@ async def read_body(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: 
     """
     if not _JSON.fullmatch((header(scope, b"content-type") or b"").strip()):
         raise UnsupportedMediaType("Send the request as Content-Type: application/json.")
+    return await read_bytes(scope, receive, most_bytes)
+
+
+async def read_bytes(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: int) -> bytes:
+    """Read a body of any type.
+
+    Raises:
+        UnsupportedMediaType: it is compressed.
+        BodyTooLarge: by its announced length, or while it is counted.
+        ClientLeft: the client is gone.
+    """
     if (header(scope, b"content-encoding") or b"identity").strip().lower() != b"identity":
         raise UnsupportedMediaType("Send the request body without Content-Encoding.")
     announced = header(scope, b"content-length")

@@ -4,10 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from antiphon.core.background import Background
+from antiphon.core.files import Files, Quota
 from antiphon.core.ports import Archive, Completions, Idempotency, Keys
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Registry
 from antiphon.wire.json_in import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """How much of files may be kept."""
+
+    file_bytes: int
+    retain_s: int
+    quota: Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,8 @@ class Services:
     archive: Archive
     completions: Completions
     idempotency: Idempotency
+    files: Files
+    file_limits: FileLimits
     limits: Limits
     deadline_s: float
     """The longest any prediction may take; models and clients may ask for less."""

@@ -78,7 +78,7 @@ class _Perceiver:
             woven.sense(medium.at, partial(_sight, image))
         elif medium.kind == "file":
             document = await senses.read(medium, self._account, has_sight="image_url" in self._features)
-            title = f"{medium.filename}:\n" if medium.filename else ""
+            title = f"{document.name}:\n" if document.name else ""
             woven.say(medium.at, f"{title}{document.text}")
             for page in document.pages:
                 woven.sense(medium.at, partial(_sight, page))

@@ -12,6 +12,7 @@ every 5xx twice), and `Retry-After` where trying again is the right thing.
     ├── NotFound                  404        MethodNotAllowed          405
     │   ├── UnknownModel          PredictionCancelled       409
     │   ├── UnknownPrediction     PredictionEnded           409        IdempotencyConflict   409
+    │   ├── UnknownFile
     │   └── UnknownCompletion     BodyTooLarge              413        UnsupportedMediaType  415
     ├── MalformedHttp             400        HeadersTooLarge           431
     ├── InternalError             500        EngineFailed, PredictionAbandoned      502
@@ -134,6 +135,12 @@ class UnknownPrediction(NotFound):
     """No such prediction, or somebody else's."""
 
     code = "prediction_not_found"
+
+
+class UnknownFile(NotFound):
+    """No such file, or somebody else's."""
+
+    code = "file_not_found"
 
 
 class UnknownCompletion(NotFound):

@@ -60,6 +60,7 @@ class Document:
     """A file that was taken in."""
 
     text: str
+    name: str | None = None
     pages: tuple[Image, ...] = ()
     """Its pages as pictures, where they were asked for and the file has any."""
 

@@ -57,18 +57,18 @@ class Lab:
         judge_length(sound.seconds)
         return sound
 
-    async def document(self, data: bytes, *, wants_pages: bool) -> Document:
+    async def document(self, data: bytes, name: str | None, *, wants_pages: bool) -> Document:
         """Read a PDF, or a text.
 
         Raises:
             MediaUnfit: it is neither.
         """
         if not is_pdf(data):
-            return Document(_text(data))
+            return Document(_text(data), name)
         pictures = PDF_PICTURES if wants_pages else 0
         job = Paper(data, PDF_PAGES, TEXT_CHARS, pictures, SIDES["auto"][1])
         read = cast("Read", await self._do(job, "The file"))
-        return Document(read.text, tuple(Image(page.width, page.height, page.rgb) for page in read.pages))
+        return Document(read.text, name, tuple(Image(page.width, page.height, page.rgb) for page in read.pages))
 
     async def encode(self, pcm: bytes, form: AudioFormat) -> bytes:
         """Give samples at SPOKEN_HZ in another format.

@@ -57,8 +57,8 @@ class LocalSenses:
 
     async def read(self, medium: Medium, account: str, *, has_sight: bool) -> Document:
         """Take in a file."""
-        data = await self._content(medium, account)
-        return await self._lab.document(data, wants_pages=has_sight)
+        name, data = await self._named_content(medium, account)
+        return await self._lab.document(data, medium.filename or name, wants_pages=has_sight)
 
     async def transcribe(self, sound: Sound) -> str:
         """Put a recording into words; see core.senses."""
@@ -90,17 +90,20 @@ class LocalSenses:
             raise EngineFailed("The speech could not be encoded.") from None
 
     async def _content(self, medium: Medium, account: str) -> bytes:
+        return (await self._named_content(medium, account))[1]
+
+    async def _named_content(self, medium: Medium, account: str) -> tuple[str | None, bytes]:
         sources = self._sources
         if medium.base64 is not None:
-            return await decode_base64(medium.base64)
+            return None, await decode_base64(medium.base64)
         if medium.url is not None:
             if sources.fetch is None:
                 raise MediaUnfit("This server fetches no URLs: send the content itself.", "url_not_allowed")
-            return await sources.fetch(medium.url)
+            return None, await sources.fetch(medium.url)
         found = await sources.find_file(account, medium.file_id or "") if sources.find_file else None
         if found is None:
             raise MediaUnfit("There is no such file.", "file_not_found")
-        return found[1]
+        return found
 
 
 def _as_wav(pcm: bytes) -> bytes:

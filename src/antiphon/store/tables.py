@@ -116,6 +116,21 @@ idempotency = Table(
     Column("created_us", BigInteger, nullable=False, index=True),
 )
 
+files = Table(
+    "files",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("account", String(64), nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("files_by_age", "account", "created", "id"),
+    Index("files_expired", "expires"),
+)
+"""Files of accounts. Their times are epoch seconds, as clients see them."""
+
 instances = Table(
     "instances",
     metadata,

@@ -1,0 +1,44 @@
+"""The socket for files that clients keep here."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from antiphon.domain.files import File
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How much one account may keep."""
+
+    files: int
+    size: int
+    """In bytes, all together."""
+
+
+class Files(Protocol):
+    """Files, for those whose they are. Every method raises StorageUnavailable when the store cannot be asked."""
+
+    async def add(self, file: File, content: bytes, quota: Quota) -> None:
+        """Keep a file.
+
+        Raises:
+            Unsupported: the account's quota is used up.
+        """
+
+    async def get(self, account: str, file_id: str) -> File | None:
+        """Find a file of this account."""
+
+    async def content(self, account: str, file_id: str) -> tuple[str, bytes] | None:
+        """Give the name and the content of a file of this account."""
+
+    async def list(
+        self, account: str, after: str | None, limit: int, *, is_descending: bool
+    ) -> tuple[list[File], bool]:
+        """Give an account's files by age, and whether there are more.
+
+        Raises:
+            UnknownFile: `after` is none of this account's.
+        """
+
+    async def remove(self, account: str, file_id: str) -> bool:
+        """Remove a file; False when there is none of that id."""
