@@ -32,7 +32,7 @@ ENDED = frozenset({"succeeded", "failed", "cancelled", "abandoned"})
 
 def pytest_collection_modifyitems(items):
     """Run what needs the real model last, so that faults of ours show first."""
-    items.sort(key=lambda item: bool({"house", "voiced"} & set(getattr(item, "fixturenames", ()))))
+    items.sort(key=lambda item: bool({"house", "seeing", "voiced"} & set(getattr(item, "fixturenames", ()))))
 
 
 @dataclass

@@ -34,7 +34,7 @@ from antiphon.media.speech.speaker import open_speaker
 from antiphon.outbound.addresses import check_url
 from antiphon.outbound.fetching import open_fetcher
 from antiphon.outbound.webhooks import open_webhooks
-from antiphon.provision import pull, pull_speech
+from antiphon.provision import Fetched, pull, pull_speech
 from antiphon.settings import Settings, VersionSettings
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
@@ -188,7 +188,7 @@ async def _first_key(settings: Settings, keys: SqlKeys) -> str | None:
 
 
 def _registry(
-    settings: Settings, weights: Mapping[tuple[str, int], Path], seen: Mapping[tuple[str, int], int]
+    settings: Settings, fetched: Mapping[tuple[str, int], Fetched], seen: Mapping[tuple[str, int], int]
 ) -> Registry:
     offers = []
     for name, configured in settings.models.items():
@@ -196,12 +196,14 @@ def _registry(
         engines: dict[int, Engine] = {}
         versions = []
         for version in configured.versions:
-            path = weights.get((name, version.number))
+            files = fetched.get((name, version.number))
+            path = files.weights if files else None
             definition = Definition(
                 model=f"{name}:{version.number}",
                 slots=configured.slots,
                 run_dir=settings.home / "run",
                 weights=path,
+                mmproj=files.mmproj if files else None,
                 context_tokens=version.context_tokens,
                 threads=version.threads,
                 batch_threads=version.batch_threads,
@@ -238,6 +240,8 @@ def _definition_digest(version: VersionSettings) -> str:
     """What a version is, as opposed to how it is run: threads and sizes of batches may change, answers may not."""
     content = version.sha256 or version.weights
     identity = [version.engine, content, version.context_tokens, version.script]
+    if sight := version.mmproj_sha256 or version.mmproj:
+        identity.append(sight)
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

@@ -120,8 +120,8 @@ def pull() -> None:
     from antiphon import provision  # noqa: PLC0415
 
     try:
-        for (name, number), path in provision.pull(settings).items():
-            typer.echo(f"{name}:{number}  {path}")
+        for (name, number), fetched in provision.pull(settings).items():
+            typer.echo(f"{name}:{number}  {fetched.weights}")
         if folder := provision.pull_speech(settings):
             typer.echo(f"speech  {folder}")
     except provision.WeightsError as error:

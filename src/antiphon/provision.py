@@ -1,5 +1,6 @@
 """What must lie on the disk before anything is served: weights, voices, lexicons. Fetched, checked, and kept."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,17 +31,28 @@ def pull_speech(settings: Settings) -> Path | None:
         return obtain_assets([*SPEECH_ASSETS, *HEARING_ASSETS], folder, settings.home, progress)
 
 
-def pull(settings: Settings) -> dict[tuple[str, int], Path]:
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a version runs on."""
+
+    weights: Path
+    mmproj: Path | None
+
+
+def pull(settings: Settings) -> dict[tuple[str, int], Fetched]:
     """Give the verified weights of every version, fetching what is not here.
 
     Raises:
         WeightsError: some cannot be had.
     """
     found = {}
+    versions = [(name, version) for name, model in settings.models.items() for version in model.versions]
     with shown_progress() as progress:
-        for name, model in settings.models.items():
-            for version in model.versions:
-                if version.weights is not None:
-                    source = Source(version.weights, version.sha256)
-                    found[name, version.number] = obtain(source, settings.home, progress)
+        for name, version in versions:
+            if version.weights is not None:
+                weights = obtain(Source(version.weights, version.sha256), settings.home, progress)
+                mmproj = None
+                if version.mmproj is not None:
+                    mmproj = obtain(Source(version.mmproj, version.mmproj_sha256), settings.home, progress)
+                found[name, version.number] = Fetched(weights, mmproj)
     return found

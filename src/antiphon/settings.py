@@ -126,6 +126,8 @@ class VersionSettings(_Frozen):
     engine: Literal["llamacpp", "scripted"]
     weights: str | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    mmproj: str | None = None
+    mmproj_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     context_tokens: Annotated[int, Field(ge=64)] | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     batch_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -143,7 +145,11 @@ class VersionSettings(_Frozen):
                 )
             if self.sha256 is None and not self.weights.startswith("file:"):
                 raise ValueError("sha256 is needed for weights that are fetched")
-        elif self.weights or self.sha256:
+            if self.mmproj is not None and not _SOURCE.fullmatch(self.mmproj):
+                raise ValueError("mmproj should be written as weights are")
+            if self.mmproj and self.mmproj_sha256 is None and not self.mmproj.startswith("file:"):
+                raise ValueError("mmproj_sha256 is needed for an mmproj that is fetched")
+        elif self.weights or self.sha256 or self.mmproj:
             raise ValueError("a scripted version has a script and no weights")
         return self
 

@@ -27,8 +27,8 @@ class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Describe the API; the chat endpoint, which is no FastAPI route, included."""
         described = super().openapi()
-        if CHAT_PATH not in described["paths"]:
-            described["paths"][CHAT_PATH] = chat_operation()
+        if "post" not in described["paths"].setdefault(CHAT_PATH, {}):
+            described["paths"][CHAT_PATH] |= chat_operation()
             described.setdefault("components", {}).setdefault("schemas", {}).update(chat_components())
         return described
 

@@ -104,6 +104,7 @@ async def refuse_body(send: ASGISendCallable, receive: ASGIReceiveCallable, erro
     In that order its sender can read it.
     """
     data = error_body(error)
+    error.__traceback__ = None  # Its frames hold what came of the body, and the rest may take a while.
     await answer.start(send, error.status, [answer.JSON, (b"content-length", b"%d" % len(data)), answer.CLOSE])
     await answer.body(send, data, more=True)
     await discard(receive)

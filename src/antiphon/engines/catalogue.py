@@ -20,6 +20,8 @@ class Definition:
     run_dir: Path
     weights: Path | None
     """The verified file; None for engines without one."""
+    mmproj: Path | None
+    """The verified projector, for a model that sees."""
     context_tokens: int | None
     threads: int | None
     batch_threads: int | None
@@ -40,6 +42,7 @@ def _llamacpp(definition: Definition) -> Engine:
         Options(
             model=definition.model,
             weights=definition.weights,
+            mmproj=definition.mmproj,
             run_dir=definition.run_dir,
             slots=definition.slots,
             context_tokens=definition.context_tokens,

@@ -118,17 +118,18 @@ class Batch(ctypes.Structure):
     )
 
 
-_LOG_CALLBACK = ctypes.CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
+LOG_CALLBACK = ctypes.CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "llama_backend_init": (None, ()),
-    "llama_log_set": (None, (_LOG_CALLBACK, c_void_p)),
+    "llama_log_set": (None, (LOG_CALLBACK, c_void_p)),
     "llama_model_default_params": (ModelParams, ()),
     "llama_context_default_params": (ContextParams, ()),
     "llama_model_load_from_file": (c_void_p, (c_char_p, ModelParams)),
     "llama_init_from_model": (c_void_p, (c_void_p, ContextParams)),
     "llama_model_get_vocab": (c_void_p, (c_void_p,)),
     "llama_model_n_ctx_train": (c_int32, (c_void_p,)),
+    "llama_model_n_embd": (c_int32, (c_void_p,)),
     "llama_model_is_recurrent": (c_bool, (c_void_p,)),
     "llama_model_is_hybrid": (c_bool, (c_void_p,)),
     "llama_model_has_encoder": (c_bool, (c_void_p,)),
@@ -192,7 +193,7 @@ def load(path: Path, log: Callable[[int, str], None]) -> ctypes.CDLL:
             raise LibraryUnfit(f"the llama.cpp library lacks {name}")
         function.restype, function.argtypes = result, arguments
     _check_defaults(library)
-    callback = _LOG_CALLBACK(lambda level, text, _: log(level, (text or b"").decode("utf-8", "replace")))
+    callback = LOG_CALLBACK(lambda level, text, _: log(level, (text or b"").decode("utf-8", "replace")))
     library.llama_log_set(callback, None)
     library.__dict__["kept_log"] = callback  # the library keeps the pointer, so the object must live as long as it does
     library.llama_backend_init()

@@ -53,6 +53,8 @@ class Options:
     batch_tokens: int | None = None
     kv_tokens: int | None = None
     """What all running sequences together may hold; None: twice the context."""
+    mmproj: Path | None = None
+    """The projector, for a model that sees."""
     prefix_tokens: int | None = None
     """What is remembered of ended ones; None: as many."""
 
@@ -195,6 +197,7 @@ def _arguments(options: Options, path: Path) -> str:
         "context_tokens": options.context_tokens,
         "kv_tokens": options.kv_tokens,
         "prefix_tokens": options.prefix_tokens,
+        "mmproj": str(options.mmproj) if options.mmproj else None,
     }
     return msgspec.json.encode(values).decode()
 

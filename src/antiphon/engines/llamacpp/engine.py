@@ -22,6 +22,7 @@ from antiphon.domain.events import (
     TextDelta,
     TokenLogprob,
 )
+from antiphon.domain.media import Sight
 from antiphon.domain.tools import CALL_FORMATS, HERMES
 from antiphon.engines.llamacpp import protocol
 from antiphon.engines.llamacpp.child import Options
@@ -77,7 +78,8 @@ class LlamaCppEngine:
         knobs = {knob: "template" for knob in ready.knobs if knob == "verbosity"}
         calls = {"tools": ready.calls} if ready.calls else {}
         thinking = {"reasoning_effort": ready.thinking} if ready.thinking else {}
-        return {**FEATURES, **calls, **thinking, **knobs}
+        sight = {"image_url": "pictures"} if ready.sees else {}
+        return {**FEATURES, **calls, **thinking, **knobs, **sight}
 
     @property
     def state(self) -> EngineState:
@@ -176,7 +178,12 @@ def _thinking_tokens(request: ChatRequest) -> int | None:
 
 def _turn(message: Message) -> protocol.Turn:
     calls = tuple((call.id, call.name, call.arguments) for call in message.tool_calls)
-    return protocol.Turn(message.role, message.text, message.name, calls, message.tool_call_id)
+    pictures = tuple(
+        protocol.Picture(sight.at, sight.image.width, sight.image.height, sight.image.rgb)
+        for sight in message.sensed
+        if isinstance(sight, Sight)
+    )
+    return protocol.Turn(message.role, message.text, message.name, calls, message.tool_call_id, pictures)
 
 
 async def _events(messages: MemoryObjectReceiveStream[protocol.FromChild]) -> AsyncIterator[Event]:
@@ -210,6 +217,8 @@ def _refusal(ended: protocol.Ended) -> AntiphonError:
             return Unsupported(ended.message, param="messages", code="unsupported_value")
         case "grammar":
             return Unsupported(ended.message, param=ended.param, code="unsupported_value")
+        case "picture":
+            return Unsupported(ended.message, param="messages", code="unsupported_value")
         case "bias":
             return Unsupported(ended.message, param="logit_bias", code="unsupported_value")
         case _:

@@ -14,7 +14,7 @@ from antiphon.engines.llamacpp.model import Context, Floats, Vocabulary
 from antiphon.engines.llamacpp.protocol import Accepted, ChoiceEnded, Ended, FromChild, Logprob, State, Text
 from antiphon.engines.llamacpp.request import Choice, NothingFits, Request
 from antiphon.engines.llamacpp.sample import Scored
-from antiphon.engines.llamacpp.schedule import Chunk, Line, Pace, plan
+from antiphon.engines.llamacpp.schedule import Chunk, Line, Pace, Turns
 
 ABORT_TOKENS = 32
 """A running batch of more tokens than this is aborted when its request is cancelled; a smaller one ends soon enough."""
@@ -55,6 +55,7 @@ class Loop:
         self._batch: frozenset[bytes] = frozenset()
         """The requests in the batch that is being decoded, when it is large enough to be worth aborting."""
         self._read = self._generated = self._steps = 0
+        self._turns = Turns()
 
     # -- from outside; `cancel` and `state` may be called by any thread
 
@@ -97,7 +98,7 @@ class Loop:
         """
         self._sweep()
         self._begin()
-        chunks = plan(self._memory.lines.live.values(), self._pace, self._guess)
+        chunks = self._turns.next(self._memory.lines.live.values(), self._pace, self._guess)
         if not chunks:
             return False
         self._steps += 1
@@ -123,7 +124,9 @@ class Loop:
                 return
             self._waiting.popleft()
             start = request.start
-            line = self._memory.open(start.account, list(request.prompt), is_seeded=start.seed is not None)
+            line = self._memory.open(
+                start.account, list(request.prompt), is_seeded=start.seed is not None, rows=request.rows
+            )
             request.choices = [request.choice(index, line) for index in range(start.n)]
             self._choices[line.id] = list(request.choices)
             is_thinking = bool(request.thinking and request.thinking.is_open)
@@ -140,7 +143,7 @@ class Loop:
                 self._batch = frozenset()
                 return False
         begun = time.perf_counter()
-        verdict = self._context.decode(count)
+        verdict = self._context.decode(count, from_rows=chunks[0].line.is_looking)
         self._batch = frozenset()
         if verdict == 0:
             reading = any(chunk.count > 1 for chunk in chunks)
@@ -160,7 +163,11 @@ class Loop:
         context, at = self._context, 0
         for chunk in chunks:
             line, end = chunk.line, at + chunk.rows
-            context.tokens[at : at + chunk.count] = line.tokens[line.read : line.read + chunk.count]
+            tokens = line.tokens[line.read : line.read + chunk.count]
+            if line.is_looking:
+                context.rows[at : at + chunk.count] = [line.rows[token] for token in tokens]
+            else:
+                context.tokens[at : at + chunk.count] = tokens
             context.tokens[at + chunk.count : end] = chunk.draft
             context.positions[at:end] = np.arange(line.read, line.read + chunk.rows)
             context.sequences[at:end] = line.id

@@ -1,8 +1,10 @@
 """The context's memory: which line holds what of it, what a new one may begin with, who waits when it is full."""
 
+from collections.abc import Mapping
+
 from antiphon.engines.llamacpp.model import Context
 from antiphon.engines.llamacpp.prefixes import Prefix, Prefixes
-from antiphon.engines.llamacpp.schedule import Line, Lines
+from antiphon.engines.llamacpp.schedule import NO_ROWS, Floats, Line, Lines
 
 
 class MemoryFull(Exception):
@@ -22,7 +24,7 @@ class Memory:
         """How many ended lines are kept for the prefix they hold."""
         return len(self._prefixes)
 
-    def open(self, account: str, prompt: list[int], *, is_seeded: bool) -> Line:
+    def open(self, account: str, prompt: list[int], *, is_seeded: bool, rows: Mapping[int, Floats] = NO_ROWS) -> Line:
         """Open the line that reads a prompt, beginning with what was read of it already.
 
         With a seed, an idle engine reads everything itself: what another batch has read, or generated, differs in its
@@ -31,14 +33,14 @@ class Memory:
         is_alone = not self.lines.live
         if is_alone:
             self._context.clear()
-        line = self.lines.open(account, prompt)
+        line = self.lines.open(account, prompt, rows)
         if not (is_seeded and is_alone):
             self._reuse(line)
         return line
 
     def branch(self, line: Line) -> Line:
         """Open another line that begins with all this one has read."""
-        own = self.lines.open(line.account, list(line.tokens))
+        own = self.lines.open(line.account, list(line.tokens), line.rows)
         self._context.share(line.id, own.id, line.read)
         own.read = line.read
         return own

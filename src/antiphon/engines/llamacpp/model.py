@@ -125,6 +125,14 @@ class Weights:
         )
         """Whether a sequence's end can be cut off again; a recurrent state cannot go back."""
         self.vocabulary = Vocabulary(library, self._model)
+        self.width: int = library.llama_model_n_embd(self._model)
+        """Numbers in the row that stands for a token."""
+
+    @property
+    def handle(self) -> int:
+        """The library's own."""
+        handle: int = self._model
+        return handle
 
     def chat_template(self) -> str | None:
         """The Jinja source that came with the weights; None when there is none."""
@@ -175,6 +183,12 @@ class Context:
             seq_id=self._ids.ctypes.data_as(POINTER(POINTER(c_int32))),
             logits=self.outputs.ctypes.data_as(POINTER(ctypes.c_int8)),
         )
+        self.rows = np.zeros((sizes.batch, weights.width), np.float32)
+        """The next batch where it is of a picture: a row for each place, in place of tokens."""
+        self._rows_batch = Batch(
+            embd=self.rows.ctypes.data_as(POINTER(c_float)),
+            **{name: getattr(self._batch, name) for name in ("pos", "n_seq_id", "seq_id", "logits")},
+        )
         # The abort callback is libc's strlen: called with our flag, it returns 0 while the flag is an empty string and
         # 1 once it holds a byte. A Python callback would take the GIL for each of the graph's thousand nodes.
         self._flag = ctypes.create_string_buffer(2)
@@ -185,10 +199,11 @@ class Context:
         """Make the running decode return ABORTED within a few milliseconds. May be called from any thread."""
         self._flag[0] = b"\x01"
 
-    def decode(self, count: int) -> int:
+    def decode(self, count: int, *, from_rows: bool = False) -> int:
         """Run the first `count` tokens of the batch; give llama_decode's verdict: 0, NO_SLOT, ABORTED or below 0."""
-        self._batch.n_tokens = count
-        verdict: int = self._library.llama_decode(self._handle, self._batch)
+        batch = self._rows_batch if from_rows else self._batch
+        batch.n_tokens = count
+        verdict: int = self._library.llama_decode(self._handle, batch)
         self._flag[0] = b"\x00"
         return verdict
 

@@ -9,8 +9,18 @@ from collections.abc import Iterator
 import msgspec
 
 LENGTH = struct.Struct(">I")
-FRAME_BYTES = 64 * 1024 * 1024
-"""The largest frame either side reads."""
+FRAME_BYTES = 128 * 1024 * 1024
+"""The largest frame either side reads: a request may bring sixteen pictures of 5 MB."""
+
+
+class Picture(msgspec.Struct, array_like=True, frozen=True):
+    """A picture in a message."""
+
+    at: int
+    """How many characters of the message's text come before it."""
+    width: int
+    height: int
+    rgb: bytes
 
 
 class Turn(msgspec.Struct, array_like=True, frozen=True):
@@ -22,6 +32,8 @@ class Turn(msgspec.Struct, array_like=True, frozen=True):
     calls: tuple[tuple[str | None, str, str], ...] = ()
     """Earlier tool calls: id, name, arguments."""
     call_id: str | None = None
+    pictures: tuple[Picture, ...] = ()
+    """In the order of their places."""
 
 
 class Grammar(msgspec.Struct, array_like=True, frozen=True):
@@ -134,6 +146,7 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
     """How the model thinks: "think", "channels", or not at all."""
     knobs: tuple[str, ...] = ()
     """Which of `enable_thinking`, `reasoning_effort` and `verbosity` its template has."""
+    sees: bool = False
 
 
 class State(msgspec.Struct, tag="state", frozen=True):

@@ -29,6 +29,8 @@ class Request:
     thinking: Thinking | None = None
     marks: Mapping[int, bytes] = field(default_factory=dict)
     """The control tokens that are shown, to how they are written: they tell the parts of the answer apart."""
+    rows: Mapping[int, Floats] = field(default_factory=dict)
+    """What the negative numbers of its prompt stand for: rows of its pictures."""
     choices: list["Choice"] = field(default_factory=list)
     """Those that have not ended; empty until it begins."""
     is_cancelled: bool = False

@@ -5,12 +5,18 @@ catching up after an eviction are one thing: some tokens are not read yet.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from antiphon.engines.llamacpp.drafts import MOST
 from antiphon.engines.llamacpp.prefixes import common
 
+Floats = NDArray[np.float32]
+NO_ROWS: Mapping[int, Floats] = MappingProxyType({})
 SMALLEST_CHUNK = 16
 """Tokens of a prompt that every step reads at least, however slow the machine: reading must end some day."""
 
@@ -28,11 +34,27 @@ class Line:
     """Its place in the order of arrival."""
     is_parked: bool = False
     """Whether it waits for memory."""
+    rows: Mapping[int, Floats] = field(default_factory=dict)
+    """What its negative tokens stand for: rows of pictures."""
 
     @property
     def unread(self) -> int:
         """How many of its tokens are not in the memory yet."""
         return len(self.tokens) - self.read
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether what comes next is a picture."""
+        return bool(self.rows) and self.unread > 0 and self.tokens[self.read] < 0
+
+    @property
+    def run(self) -> int:
+        """How many of its unread tokens are of one kind, words or picture: a batch holds one kind only."""
+        if not self.rows:
+            return self.unread
+        is_picture = self.is_looking
+        unread = self.tokens[self.read :]
+        return next((place for place, token in enumerate(unread) if (token < 0) is not is_picture), len(unread))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +112,7 @@ def plan(lines: Iterable[Line], pace: Pace, guess: Guess) -> list[Chunk]:
     Half of the room for prompts goes to whoever came first, the other half to the shortest, so that a short prompt is
     not stuck behind a long one and a long one is not starved by short ones.
     """
-    waiting = [line for line in lines if line.unread and not line.is_parked]
+    waiting = [line for line in lines if line.unread and not line.is_parked and not line.is_looking]
     decoding = [line for line in waiting if line.unread == 1]
     chunks = [Chunk(line, 1) for line in decoding[: pace.batch]]
     if len(decoding) == len(waiting):
@@ -102,10 +124,37 @@ def plan(lines: Iterable[Line], pace: Pace, guess: Guess) -> list[Chunk]:
     shares = [(first, room if not others else room // 2)]
     shares += [(line, room) for line in sorted(others, key=lambda line: line.unread)] + [(first, room)]
     for line, share in shares:
-        taken = min(share, room, line.unread - counts[id(line)])
+        taken = min(share, room, line.run - counts[id(line)])
         counts[id(line)] += taken
         room -= taken
     return chunks + [Chunk(line, counts[id(line)]) for line in reading if counts[id(line)]]
+
+
+def look(lines: Iterable[Line], pace: Pace) -> Chunk | None:
+    """Choose what is read of a picture in a batch of its own: as much as the pace allows, of whoever came first."""
+    running = [line for line in lines if line.unread and not line.is_parked]
+    looking = [line for line in running if line.is_looking]
+    if not looking:
+        return None
+    line = min(looking, key=lambda line: line.arrival)
+    return Chunk(line, min(line.run, pace.room(decoding=len(running) > len(looking))))
+
+
+class Turns:
+    """Lets pictures and words take turns, since a batch holds one kind only."""
+
+    def __init__(self) -> None:
+        self._has_looked = False
+        """Whether the last batch was of a picture."""
+
+    def next(self, lines: Collection[Line], pace: Pace, guess: Guess) -> list[Chunk]:
+        """Choose the next batch; empty when there is nothing to read."""
+        picture = None if self._has_looked else look(lines, pace)
+        self._has_looked = picture is not None
+        if picture is None and (chunks := plan(lines, pace, guess)):
+            return chunks
+        picture = picture or look(lines, pace)
+        return [picture] if picture else []
 
 
 def _with_guesses(chunks: list[Chunk], pace: Pace, guess: Guess) -> list[Chunk]:
@@ -130,9 +179,9 @@ class Lines:
         self._free = list(range(ids - 1, -1, -1))
         self._arrivals = itertools.count()
 
-    def open(self, account: str, tokens: list[int]) -> Line:
+    def open(self, account: str, tokens: list[int], rows: Mapping[int, Floats] = NO_ROWS) -> Line:
         """Begin a line. There are as many ids as slots, so that one is always free for who holds a slot."""
-        line = Line(self._free.pop(), account, tokens, arrival=next(self._arrivals))
+        line = Line(self._free.pop(), account, tokens, arrival=next(self._arrivals), rows=rows)
         self.live[line.id] = line
         return line
 

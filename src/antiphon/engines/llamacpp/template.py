@@ -176,7 +176,7 @@ class Guard:
     def __init__(self, control: Mapping[str, int]) -> None:
         self._control = [text for text in control if text]
         self._nonce = secrets.token_hex(8)
-        self._hidden: list[str] = []
+        self._hidden: list[str | list[int]] = []
 
     def hide(self, text: str) -> str:
         """Give the text with each control token's name swapped for a nonce."""
@@ -186,8 +186,13 @@ class Guard:
                 self._hidden.append(name)
         return text
 
-    def pieces(self, rendered: str) -> Iterator[tuple[str, bool]]:
-        """Cut rendered text; give each piece, and whether control tokens may be read in it."""
+    def put(self, tokens: list[int]) -> str:
+        """Give what stands for tokens that are no text until the rendered text is cut."""
+        self._hidden.append(tokens)
+        return f"\ue000{self._nonce}{len(self._hidden) - 1}\ue001"
+
+    def pieces(self, rendered: str) -> Iterator[tuple[str | list[int], bool]]:
+        """Cut rendered text; give each piece, or the tokens put there, and whether control tokens may be read in it."""
         head, *rest = rendered.split(f"\ue000{self._nonce}")
         yield head, True
         for part in rest:

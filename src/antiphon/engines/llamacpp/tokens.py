@@ -24,13 +24,20 @@ class Prompter:
         # No token is longer than the longest piece, so this many bytes are too many without counting tokens.
         self._bytes = context_tokens * vocabulary.longest_piece
 
-    def prompt(self, turns: Sequence[Turn], tools: str = "", knobs: Mapping[str, str | bool] = NO_KNOBS) -> list[int]:
+    def prompt(
+        self,
+        turns: Sequence[Turn],
+        tools: str = "",
+        knobs: Mapping[str, str | bool] = NO_KNOBS,
+        pictures: Sequence[Sequence[list[int]]] = (),
+    ) -> list[int]:
         """Give the prompt's tokens.
 
         Args:
             turns: the conversation.
             tools: the functions the template describes, as JSON; empty for none.
             knobs: further variables of the template.
+            pictures: the tokens of each turn's pictures, where there are any.
 
         Raises:
             PromptTooLong: the text is hopelessly long; a prompt of any length that comes back must still be counted.
@@ -43,19 +50,23 @@ class Prompter:
         variables: dict[str, object] = {**knobs}
         if tools:
             variables["tools"] = _hidden(guard, json.loads(tools))
-        rendered = self._template.render([self._message(turn, guard) for turn in turns], **variables)
+        seen = pictures or [()] * len(turns)
+        messages = [self._message(turn, guard, shown) for turn, shown in zip(turns, seen, strict=True)]
+        rendered = self._template.render(messages, **variables)
         tokens: list[int] = []
         for text, control in guard.pieces(rendered):
-            if text:
+            if isinstance(text, list):
+                tokens += text
+            elif text:
                 tokens += self._vocabulary.tokenize(text, control=control)
         bos = self._vocabulary.bos
         if self._vocabulary.adds_bos and bos is not None and tokens[:1] != [bos]:
             tokens.insert(0, bos)
         return tokens
 
-    def _message(self, turn: Turn, guard: Guard) -> dict[str, Any]:
+    def _message(self, turn: Turn, guard: Guard, pictures: Sequence[list[int]]) -> dict[str, Any]:
         """Give a turn as templates know them; what this template never mentions is written into the text instead."""
-        content = guard.hide(turn.text)
+        content = _illustrated(turn, guard, pictures)
         message: dict[str, Any] = {"role": self._role(turn.role)}
         if turn.name and turn.role != "function" and not self._template.mentions(".name"):
             content = f"{turn.name}: {content}"
@@ -75,6 +86,15 @@ class Prompter:
         if role == "developer" and not self._template.mentions("developer"):
             return "system"
         return "tool" if role == "function" else role
+
+
+def _illustrated(turn: Turn, guard: Guard, pictures: Sequence[list[int]]) -> str:
+    """A turn's text with its pictures' tokens put in their places."""
+    content, at = "", 0
+    for picture, tokens in zip(turn.pictures, pictures, strict=True):
+        content += guard.hide(turn.text[at : picture.at]) + guard.put(tokens)
+        at = picture.at
+    return content + guard.hide(turn.text[at:])
 
 
 def _call(guard: Guard, call_id: str | None, name: str, arguments: str) -> dict[str, Any]:

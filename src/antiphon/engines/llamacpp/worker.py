@@ -36,6 +36,7 @@ from antiphon.engines.llamacpp.protocol import (
     ToChild,
 )
 from antiphon.engines.llamacpp.request import Request
+from antiphon.engines.llamacpp.sight import Eye
 from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
 
 KNOBS = ("enable_thinking", "reasoning_effort", "verbosity")
@@ -59,6 +60,8 @@ class ChildOptions(msgspec.Struct, frozen=True):
     context_tokens: int | None = None
     kv_tokens: int | None = None
     prefix_tokens: int | None = None
+    mmproj: str | None = None
+    """The projector of a model that sees."""
 
 
 Item = Request | Connection | tuple[Connection, FromChild | Cancel]
@@ -86,12 +89,17 @@ class Worker:
         context.check(vocabulary.tokenize("The quick brown fox jumps over the lazy dog.", control=False))
         names = {"bos": vocabulary.text(vocabulary.bos), "eos": vocabulary.text(vocabulary.eos)}
         template = ChatTemplate(weights.chat_template(), **names)
-        self._preparer = Preparer(vocabulary, template, context_tokens)
+        eye = None
+        if options.mmproj:
+            eye = Eye(library, weights.handle, Path(options.mmproj), options.batch_threads, _log)
+        self._preparer = Preparer(vocabulary, template, context_tokens, eye)
         self._prompts = ThreadPoolExecutor(1, "prompts")
         prefix_tokens = cells if options.prefix_tokens is None else options.prefix_tokens
         self._loop = Loop(context, vocabulary, Room(options.slots, context_tokens, prefix_tokens), self._tell)
         knobs = tuple(knob for knob in KNOBS if template.mentions(knob))
-        self._ready = Ready(context_tokens, vocabulary.size, os.getpid(), template.calls, template.thinking, knobs)
+        self._ready = Ready(
+            context_tokens, vocabulary.size, os.getpid(), template.calls, template.thinking, knobs, sees=eye is not None
+        )
         self._inbox: deque[Item] = deque()
         self._awake = threading.Event()
         self._connections: set[Connection] = set()
