@@ -23,7 +23,7 @@ def test_a_generated_page_is_what_the_code_says_now(page):
 
 def test_the_example_configuration_is_valid(tmp_path):
     read = settings.read_settings({"ANTIPHON_HOME": str(tmp_path)}, EXAMPLE)
-    assert len(read.models) == 2
+    assert len(read.models) == 3
 
 
 @pytest.mark.parametrize(
