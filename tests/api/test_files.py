@@ -9,12 +9,16 @@ import pytest
 
 from tests.conftest import serving
 from tests.lives import kept_in, key_of
+from tests.streams import CLIENT
 
 BOUNDARY = "boundary7MA4"
 
 
 def client(server, key=None):
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=key or server.key, max_retries=0)
+    # Its connections are closed when an answer is read: an open one that is collected later fails another test.
+    return openai.OpenAI(
+        base_url=f"{server.url}/v1", api_key=key or server.key, max_retries=0, timeout=110, http_client=CLIENT
+    )
 
 
 def put(server, content=b"Hello from a file.", name="note.txt", **fields):
