@@ -363,6 +363,11 @@ script = { echo = true, token_s = 0.05 }
 number = 1
 engine = "scripted"
 script = { echo = true, senses = ["image_url", "input_audio"] }
+[models."test/thinks"]
+[[models."test/thinks".versions]]
+number = 1
+engine = "scripted"
+script = { thinking = "think", tokens = ["<think>", "Hm, let me see, this is a long thought.", "</think>", "Yes."] }
 [models."test/calls"]
 [[models."test/calls".versions]]
 number = 1

@@ -66,6 +66,15 @@ def test_a_wrong_port_in_the_environment_is_a_finding(tmp_path, port):
         read(tmp_path, VERSION, ANTIPHON_PORT=port)
 
 
+def test_speech_is_enabled_by_the_environment_or_the_file_and_by_nothing_else(tmp_path):
+    on = "[speech]\nenabled = true\n" + VERSION
+    assert [read(tmp_path, text).speech.enabled for text in (VERSION, on)] == [False, True]
+    assert read(tmp_path, VERSION, ANTIPHON_SPEECH="1").speech.enabled
+    assert not read(tmp_path, on, ANTIPHON_SPEECH="0").speech.enabled
+    with pytest.raises(SettingsError, match="ANTIPHON_SPEECH"):
+        read(tmp_path, VERSION, ANTIPHON_SPEECH="yes")
+
+
 def test_all_findings_are_told_at_once(tmp_path):
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, "[server]\nport = -1\ndrain_s = -1\n" + VERSION)

@@ -186,7 +186,12 @@ def test_a_bomb_is_refused_by_its_header_at_no_cost(stage, name):
     refusal(stage, image_part(b"x" * 100))  # the first of its kind loads what the others need
     process = psutil.Process(stage.process.pid)
     before, begun = process.memory_info().rss, time.monotonic()
-    refusal(stage, BOMBS[name])
+    assert refusal(stage, BOMBS[name]) in {
+        "An image has at most 16 million pixels.",
+        "A sound lasts at most 25 minutes.",
+        "A sound has from 1 to 8 channels.",
+        "A sound has from 4000 to 384000 samples a second.",
+    }, "only a header's own judge says so"
     assert time.monotonic() - begun < 0.3  # 100 ms on a machine that does nothing else
     assert process.memory_info().rss - before < 20 << 20
     assert not [child for child in process.children() if child.memory_info().rss > 400 << 20]
@@ -426,7 +431,7 @@ ANSWERS = {
     "missing": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
     "packed": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
     "short": b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n\x89PNG",
-    "large": b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n" + bytes(300_000),
+    "large": b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + encoded(picture(), "PNG").ljust(300_000, b"\0"),
     "none": b"",
     "no http": b"SSH-2.0-OpenSSH_9.2\r\n",
 }

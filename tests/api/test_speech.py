@@ -1,10 +1,12 @@
 """Answers that are spoken and questions that are heard: by the real voice and the real recogniser."""
 
 import base64
+import contextlib
 import io
 import json
 import re
 import socket
+import sqlite3
 import time
 
 import av
@@ -16,6 +18,7 @@ import soundfile
 
 from antiphon.media.speech.normalise import normalise
 from tests.conftest import REAL, serving, until
+from tests.lives import key_of
 from tests.streams import CLIENT
 
 SENTENCES = [
@@ -216,6 +219,13 @@ def test_tool_calls_are_not_spoken(voiced):
     assert message.tool_calls[0].function.name == "f"
 
 
+def test_thinking_is_not_spoken(voiced):
+    thought = spoken(voiced, "x", "pcm16", model="test/thinks", reasoning_effort="low").choices[0].message
+    plain = spoken(voiced, "Yes.", "pcm16").choices[0].message
+    assert thought.audio.transcript.strip() == "Yes."
+    assert abs(len(thought.audio.data) - len(plain.audio.data)) < 30_000, "the thought would last three seconds"
+
+
 def test_silence_is_heard_as_nothing(voiced):
     out = io.BytesIO()
     soundfile.write(out, np.zeros(32_000, np.float32), 16_000, format="WAV")
@@ -232,6 +242,15 @@ def test_a_model_that_hears_by_itself_is_given_the_sound(voiced, question):
     answer = heard(voiced, {"type": "text", "text": "a"}, sound_part(question), model="test/sees")
     assert re.fullmatch(r"a\[sound:[12]\.\d\ds:[0-9a-f]{8}\]", answer.choices[0].message.content)
     assert answer.usage.prompt_tokens_details.audio_tokens == 0
+
+
+def test_a_sentence_that_is_broken_off_leaves_the_voice_loaded(voiced):
+    spoken(voiced, "Hi.")
+    before = _worker(voiced, "speech.worker").pid
+    with pytest.raises(openai.APIStatusError):
+        spoken(voiced, "This sentence takes a while to say. " * 20, extra_headers={"x-request-timeout-seconds": "1"})
+    spoken(voiced, "Hi.")
+    assert _worker(voiced, "speech.worker").pid == before
 
 
 def test_when_the_client_leaves_its_speech_stops(voiced):
@@ -287,13 +306,16 @@ def test_a_killed_voice_ends_what_it_was_saying_and_speaks_again(tmp_path, voice
         assert spoken(server, "Hi there.").choices[0].message.audio
 
 
+def _worker(server, module):
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    return next((one for one in children if any(module in part for part in one.cmdline())), None)
+
+
 def _kill(server, module):
-    for child in psutil.Process(server.process.pid).children(recursive=True):
-        if any(module in part for part in child.cmdline()):
-            child.kill()
-            child.wait(5)
-            return True
-    return False
+    if child := _worker(server, module):
+        child.kill()
+        child.wait(5)
+    return child is not None
 
 
 def test_of_a_long_speech_the_words_are_kept_and_the_key_of_it_is_not_answered_with_silence(tmp_path, voiced):
@@ -335,3 +357,18 @@ def test_a_killed_server_leaves_no_voice_and_no_recogniser_behind(tmp_path, voic
         server.process.kill()
         _, alive = psutil.wait_procs(children, timeout=5)
         assert alive == []
+
+
+def test_a_spoken_answer_cannot_be_named_once_it_has_expired_nor_by_another_account(tmp_path, voiced):
+    (tmp_path / "speech").symlink_to((voiced.home / "speech").resolve())
+    config = voiced.home.joinpath("antiphon.toml").read_text().partition('[models."huggingfacetb')[0]
+    with serving(tmp_path, config) as server:
+        key = spoken(server, "Swordfish.").choices[0].message.audio.id
+        turns = [{"role": "assistant", "audio": {"id": key}}, {"role": "user", "content": "So?"}]
+        assert client(server).chat.completions.create(model="test/echo", messages=turns)
+        with pytest.raises(openai.UnprocessableEntityError, match="expired"):
+            client(server, key_of(server, "other")).chat.completions.create(model="test/echo", messages=turns)
+        with contextlib.closing(sqlite3.connect(tmp_path / "antiphon.db")) as database, database:
+            database.execute("UPDATE predictions SET created_us = created_us - 3601 * 1000000")
+        with pytest.raises(openai.UnprocessableEntityError, match="expired"):
+            client(server).chat.completions.create(model="test/echo", messages=turns)

@@ -1,10 +1,11 @@
 """What goes into a batch, and which sequences are kept."""
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.engines.llamacpp.drafts import MOST
-from antiphon.engines.llamacpp.schedule import SMALLEST_CHUNK, Line, Lines, Pace, plan
+from antiphon.engines.llamacpp.schedule import SMALLEST_CHUNK, Line, Lines, Pace, Turns, look, plan
 
 
 def no_guess(line, most):
@@ -42,6 +43,25 @@ def test_however_fast_the_machine_is_all_lines_together_guess_no_more_than_there
     assert sum(chunk.rows for chunk in chunks) <= batch
     if count == 1:
         assert len(chunks[0].draft) == min(MOST, batch - 1)
+
+
+def looking(number, words, picture, read):
+    """A line of some words, then a picture, then words again."""
+    tokens = [*range(words), *range(-picture, 0), *range(words)]
+    return Line(number, "a", tokens, read, arrival=number, rows={token: np.zeros(1) for token in range(-picture, 0)})
+
+
+def test_a_batch_holds_words_or_a_picture_and_never_both():
+    at_words, at_picture = looking(1, 10, 50, read=0), looking(2, 10, 50, read=10)
+    assert {chunk.line.id: chunk.count for chunk in plan([at_words, at_picture], Pace(64), no_guess)} == {1: 10}
+    seen = look([at_words, at_picture], Pace(64, token_s=1e-6))
+    assert (seen.line, seen.count, seen.is_last) == (at_picture, 50, False)
+    assert look([at_words], Pace(64)) is None
+
+
+def test_pictures_and_words_take_turns():
+    lines, turns = [line(1, 200), looking(2, 10, 60, read=10)], Turns()
+    assert [turns.next(lines, Pace(64), no_guess)[0].line.id for _ in range(4)] == [2, 1, 2, 1]
 
 
 def test_beside_decoding_a_prompt_is_read_in_chunks_that_take_the_target_time():

@@ -10,7 +10,14 @@ import sys
 import pytest
 from PIL import Image
 
+from antiphon.engines.llamacpp.binding import library_path, load
+from antiphon.engines.llamacpp.model import Weights
+from antiphon.engines.llamacpp.preparing import Preparer
+from antiphon.engines.llamacpp.protocol import Picture, Turn
+from antiphon.engines.llamacpp.sight import Eye
+from antiphon.engines.llamacpp.template import ChatTemplate
 from tests.conftest import REAL, environment, real_config, serving
+from tests.engines.test_marks import start
 from tests.engines.tiny_sight import PLACES, write
 
 CONTEXT = 2048
@@ -130,6 +137,20 @@ def test_pictures_beyond_the_context_are_refused(seeing):
     assert answer.json()["error"]["code"] == "context_length_exceeded"
 
 
+def refused(home):
+    """What a server says that does not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "antiphon.cli", "serve"],
+        env=environment(home, ANTIPHON_CONFIG=str(home / "antiphon.toml"), ANTIPHON_API_KEY="k"),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
 @pytest.mark.parametrize("fault", ["another width", "no projector"])
 def test_a_projector_that_does_not_fit_is_refused_in_one_line_at_the_start(tmp_path, weights, fault):
     mmproj = tmp_path / "mmproj.gguf"
@@ -138,13 +159,24 @@ def test_a_projector_that_does_not_fit_is_refused_in_one_line_at_the_start(tmp_p
     else:
         mmproj.write_bytes(b"GGUF" + bytes(100))
     (tmp_path / "antiphon.toml").write_text(real_config(weights, mmproj=f'"file:{mmproj}"'))
-    done = subprocess.run(
-        [sys.executable, "-m", "antiphon.cli", "serve"],
-        env=environment(tmp_path, ANTIPHON_CONFIG=str(tmp_path / "antiphon.toml"), ANTIPHON_API_KEY="k"),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "the mmproj is damaged, of an unknown kind, or goes with another model" in done.stderr
+    assert "the mmproj is damaged, of an unknown kind, or goes with another model" in refused(tmp_path)
+
+
+def test_a_prompt_that_ends_with_a_picture_has_words_behind_it(tmp_path, weights):
+    """Some templates write nothing behind the last message; the last token's logits are wanted."""
+    library = load(library_path(), lambda level, line: None)
+    model = Weights(library, weights[0])
+    eye = Eye(library, model.handle, write(tmp_path / "mmproj.gguf"), 1, lambda level, line: None)
+    template = ChatTemplate("{{ messages[0]['content'] }}", bos="", eos="")
+    turn = Turn("user", "See:", pictures=(Picture(4, 8, 8, bytes(8 * 8 * 3)),))
+    prompt = Preparer(model.vocabulary, template, 1000, eye).prepare(None, start(turn, tools="")).prompt
+    assert [token < 0 for token in prompt[-PLACES - 1 :]] == [True] * PLACES + [False]
+
+
+def test_another_projector_is_another_version(tmp_path, weights):
+    config = real_config(weights, mmproj=f'"file:{write(tmp_path / "one.gguf")}"')
+    with serving(tmp_path, config) as server:
+        assert server.stop() == 0
+    other = write(tmp_path / "other.gguf", seed=1)
+    (tmp_path / "antiphon.toml").write_text(config.replace("one.gguf", other.name))
+    assert "immutable" in refused(tmp_path)

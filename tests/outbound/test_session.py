@@ -264,7 +264,7 @@ async def test_tls_asks_for_the_name_and_not_for_the_address():
     assert b"ok.test" in hello
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes its certificate; CI has it")
 async def test_a_certificate_that_nobody_vouches_for_is_not_believed(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"

@@ -94,7 +94,7 @@ def small_disk(home):
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", home], capture_output=True, check=False
     ).returncode:
-        pytest.skip("only who may mount has a small disk to fill")
+        pytest.skip("a full disk is made by mounting a small one, which only root may; CI is root")
     try:
         yield
     finally:

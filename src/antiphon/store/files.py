@@ -2,7 +2,7 @@
 
 import time
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, text
 
 from antiphon.core.files import Quota
 from antiphon.domain.errors import UnknownFile, Unsupported
@@ -82,7 +82,7 @@ class SqlFiles:
         return bool(await self._database.write(lambda connection: connection.execute(its).rowcount))
 
 
-def _one(account: str, file_id: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - SQLAlchemy's own
+def _one(account: str, file_id: str) -> ColumnElement[bool]:
     return and_(files.c.id == file_id, files.c.account == account, files.c.expires > _now())
 
 
