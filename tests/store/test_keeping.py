@@ -314,6 +314,7 @@ async def test_idempotency_keys_are_forgotten_after_a_day(database, tmp_path):
         await until_true(is_done)
 
 
+@pytest.mark.usefixtures("often")
 async def test_files_that_have_expired_are_removed_and_others_are_not(database, tmp_path):
     now = int(time.time())
     row = {"account": "me", "filename": "a", "size": 1, "created": now - 10, "content": b"x"}
