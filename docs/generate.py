@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from antiphon.core.contract import ADAPTED, VERBOSITY
+from antiphon.core.contract import ADAPTED
+from antiphon.core.instructions import VERBOSITY
 from antiphon.domain import errors
 from antiphon.domain.media import HEARD_HZ, HEARD_TOKEN_S, SPEECH_KEPT_S, SPOKEN_HZ, SPOKEN_TOKEN_S
 from antiphon.engines.llamacpp.engine import FEATURES, THINKING_TOKENS

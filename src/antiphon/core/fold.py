@@ -1,6 +1,6 @@
 """Events to a completion: the one place that adds an answer up, whole or partial."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from antiphon.domain.errors import EngineFailed
 from antiphon.domain.events import (
@@ -95,6 +95,8 @@ class Fold:
         self.choices = [Choice() for _ in range(choices)]
         self.accepted: Accepted | None = None
         self.is_finished = False
+        self.counted: Usage | None = None
+        """What the engine counted in the end, where it does."""
 
     @classmethod
     def of(cls, completion: Completion) -> "Fold":
@@ -130,6 +132,7 @@ class Fold:
                 self._open(event.choice).finish(event)
             case Finished():
                 self._finish()
+                self.counted = event.usage
 
     def _finish(self) -> None:
         if any(choice.reason is None for choice in self.choices):
@@ -147,6 +150,11 @@ class Fold:
         if self.accepted is None:
             return Usage()
         audio_tokens = sum(choice.audio_tokens for choice in self.choices)
+        if self.counted:
+            spoken = {
+                name: getattr(self.counted, name) + audio_tokens for name in ("completion_tokens", "audio_tokens")
+            }
+            return replace(self.counted, **spoken)
         drafts = sum((choice.drafts for choice in self.choices), NO_DRAFTS)
         return Usage(
             prompt_tokens=self.accepted.prompt_tokens,

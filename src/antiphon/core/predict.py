@@ -9,12 +9,14 @@ from uuid import UUID
 import anyio
 from anyio import CancelScope
 
+from antiphon.core.fanout import fanned
 from antiphon.core.fold import Fold
 from antiphon.core.perceive import perceive
 from antiphon.core.records import Records
 from antiphon.core.running import Call, Running
 from antiphon.core.senses import NO_SENSES, Senses
 from antiphon.core.speak import spoken
+from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import (
     AntiphonError,
     DeadlineExceeded,
@@ -24,7 +26,7 @@ from antiphon.domain.errors import (
     StorageUnavailable,
     tell,
 )
-from antiphon.domain.events import Accepted, Event
+from antiphon.domain.events import Accepted, Event, Finished, Usage
 from antiphon.domain.prediction import CancelReason, Prediction, Status
 
 RECORD_GRACE_S = 6.0
@@ -114,12 +116,12 @@ class Predictor:
 
     @asynccontextmanager
     async def _stream(self, running: Running) -> AsyncGenerator[None]:
-        call, engine = running.call, running.call.resolved.engine
-        perceived = await perceive(call.contract.request, call.work.account, engine.features, self.senses)
+        call, features = running.call, running.call.resolved.engine.features
+        perceived = await perceive(call.contract.request, call.work.account, features, self.senses)
         async with call.resolved.admission.hold(call.work.request.sampling.n):
             self._move(running, Status.STARTING)
             async with (
-                engine.stream(replace(call.work, request=perceived.request)) as events,
+                _asked(call, perceived.request) as events,
                 self._spoken(call, call.contract.read(events)) as said,
             ):
                 running.events = self._told(
@@ -174,12 +176,25 @@ class Predictor:
             raise unwritten
 
 
+def _asked(call: Call, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    """Ask the engine: for events as they come where anybody reads them so, and once for each choice if it must be."""
+    engine = call.resolved.engine
+    is_read_as_it_comes = request.stream or call.is_streamed or request.speech is not None
+    work = replace(call.work, request=replace(request, stream=is_read_as_it_comes))
+    return fanned(engine, work) if request.sampling.n > 1 and "n" not in engine.features else engine.stream(work)
+
+
 async def _counted(events: AsyncIterator[Event], audio_tokens: int) -> AsyncIterator[Event]:
     """Events whose prompt counts the sound that was put into words for it."""
     async for event in events:
-        if isinstance(event, Accepted):
-            event = replace(event, prompt_tokens=event.prompt_tokens + audio_tokens, audio_tokens=audio_tokens)  # noqa: PLW2901
-        yield event
+        match event:
+            case Accepted():
+                yield replace(event, prompt_tokens=event.prompt_tokens + audio_tokens, audio_tokens=audio_tokens)
+            case Finished(usage=Usage() as usage):
+                prompt_tokens = usage.prompt_tokens + audio_tokens
+                yield Finished(replace(usage, prompt_tokens=prompt_tokens, prompt_audio_tokens=audio_tokens))
+            case _:
+                yield event
 
 
 def _pending(call: Call) -> Prediction:

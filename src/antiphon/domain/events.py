@@ -120,14 +120,6 @@ class ChoiceFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """Every choice has finished."""
-
-
-Event = Accepted | TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Finished
-
-
-@dataclass(frozen=True, slots=True)
 class Usage:
     """What a call cost. Every counter is a whole number of tokens; the details are parts of the totals."""
 
@@ -144,6 +136,17 @@ class Usage:
     def total_tokens(self) -> int:
         """Prompt and completion together; the prompt counts once however many choices share it."""
         return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Every choice has finished."""
+
+    usage: Usage | None = None
+    """What the answer cost, from an engine that knows it only now; it stands instead of all that was counted before."""
+
+
+Event = Accepted | TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Finished
 
 
 @dataclass(frozen=True, slots=True)

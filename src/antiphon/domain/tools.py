@@ -92,6 +92,11 @@ CALL_FORMATS: Mapping[str, CallFormat] = MappingProxyType(
     {form.name: form for form in (HERMES, LLAMA3, MISTRAL, HARMONY)}
 )
 
+CALLS = "calls"
+"""In an engine's table, instead of a format: it reads its model's calls itself, and gives them as calls."""
+CUSTOM_ONLY = CallFormat(CALLS, "", "", "arguments")
+"""What is left to be read in the text of such an engine."""
+
 CUSTOM_OPENER = '<custom_call name="'
 CUSTOM_CLOSER = "</custom_call>"
 """How every model is told to call custom tools: the input stands between as it is, since it may be in any language."""
