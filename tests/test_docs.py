@@ -10,6 +10,9 @@ import pytest
 from docs.generate import DOCS, PAGES
 
 from antiphon import settings
+from antiphon.engines.upstream.dialects import DIALECTS
+from antiphon.engines.upstream.engine import UpstreamEngine
+from antiphon.engines.upstream.options import read_options
 from antiphon.wire.chat_schema import FIELDS
 
 ROOT = DOCS.parent
@@ -23,7 +26,16 @@ def test_a_generated_page_is_what_the_code_says_now(page):
 
 def test_the_example_configuration_is_valid(tmp_path):
     read = settings.read_settings({"ANTIPHON_HOME": str(tmp_path)}, EXAMPLE)
-    assert len(read.models) == 3
+    assert len(read.models) == 4
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang", "ollama", "llama-server", "openai"])
+def test_the_example_of_each_kind_of_server_makes_an_engine(tmp_path, kind):
+    read = settings.read_settings({"ANTIPHON_HOME": str(tmp_path)}, EXAMPLE.with_name(f"{kind}.toml"))
+    ((name, model),) = read.models.items()
+    (version,) = model.versions
+    options = read_options(f"{name}:1", version.options, {"OPENAI_API_KEY": "sk-x"})
+    assert UpstreamEngine(options).features.items() >= DIALECTS[kind].items()
 
 
 @pytest.mark.parametrize(
@@ -33,7 +45,9 @@ def test_the_example_configuration_is_valid(tmp_path):
         settings.StoreSettings,
         settings.LimitSettings,
         settings.ModelSettings,
-        settings.VersionSettings,
+        settings.LlamaCppVersion,
+        settings.ScriptedVersion,
+        settings.UpstreamVersion,
     ],
     ids=lambda table: table.__name__,
 )

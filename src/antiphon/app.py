@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -35,7 +36,7 @@ from antiphon.outbound.addresses import check_url
 from antiphon.outbound.fetching import open_fetcher
 from antiphon.outbound.webhooks import open_webhooks
 from antiphon.provision import Fetched, pull, pull_speech
-from antiphon.settings import Settings, VersionSettings
+from antiphon.settings import LlamaCppVersion, ScriptedVersion, Settings, VersionSettings
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
 from antiphon.store.database import Database
@@ -204,13 +205,7 @@ def _registry(
                 run_dir=settings.home / "run",
                 weights=path,
                 mmproj=files.mmproj if files else None,
-                context_tokens=version.context_tokens,
-                threads=version.threads,
-                batch_threads=version.batch_threads,
-                batch_tokens=version.batch_tokens,
-                kv_tokens=version.kv_tokens,
-                prefix_tokens=version.prefix_tokens,
-                script=version.script,
+                options=version.options,
             )
             engines[version.number] = ENGINES[version.engine](definition)
             digest = _digest(version, path)[:12]
@@ -231,17 +226,22 @@ def _registry(
 
 def _digest(version: VersionSettings, path: Path | None) -> str:
     """What identifies a version's weights: their sha256, or its definition's where it has none."""
-    if version.sha256 is None and path is not None:
-        return digest(path)
-    return version.sha256 or _definition_digest(version)
+    if not isinstance(version, LlamaCppVersion):
+        return _definition_digest(version)
+    return version.sha256 or (digest(path) if path else _definition_digest(version))
 
 
 def _definition_digest(version: VersionSettings) -> str:
-    """What a version is, as opposed to how it is run: threads and sizes of batches may change, answers may not."""
-    content = version.sha256 or version.weights
-    identity = [version.engine, content, version.context_tokens, version.script]
-    if sight := version.mmproj_sha256 or version.mmproj:
-        identity.append(sight)
+    """What a version is, as opposed to how it is run: threads and addresses may change, answers may not."""
+    identity: list[Any]
+    if isinstance(version, LlamaCppVersion):
+        identity = [version.engine, version.sha256 or version.weights, version.context_tokens, None]
+        if sight := version.mmproj_sha256 or version.mmproj:
+            identity.append(sight)
+    elif isinstance(version, ScriptedVersion):
+        identity = [version.engine, None, None, version.script]
+    else:
+        identity = [version.engine, version.model]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from antiphon.media.hearing.assets import ASSETS as HEARING_ASSETS
 from antiphon.media.speech.assets import ASSETS as SPEECH_ASSETS
-from antiphon.settings import Settings
+from antiphon.settings import LlamaCppVersion, Settings
 from antiphon.supplies.archives import WeightsError
 from antiphon.supplies.assets import obtain_assets
 from antiphon.supplies.download import shown_progress
@@ -49,7 +49,7 @@ def pull(settings: Settings) -> dict[tuple[str, int], Fetched]:
     versions = [(name, version) for name, model in settings.models.items() for version in model.versions]
     with shown_progress() as progress:
         for name, version in versions:
-            if version.weights is not None:
+            if isinstance(version, LlamaCppVersion):
                 weights = obtain(Source(version.weights, version.sha256), settings.home, progress)
                 mmproj = None
                 if version.mmproj is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from uvicorn._types import ASGISendCallable
 
-from antiphon.domain.errors import RETRY_AFTER_S, AntiphonError, InvalidKey
+from antiphon.domain.errors import AntiphonError, InvalidKey, Unavailable
 from antiphon.wire.openai import error_body
 
 Header = tuple[bytes, bytes]
@@ -40,10 +40,10 @@ def error_headers(told: AntiphonError) -> list[Header]:
     headers: list[Header] = []
     if told.should_retry is False:
         headers.append((b"x-should-retry", b"false"))
-    if told.should_retry:
+    if isinstance(told, Unavailable):
         headers += [
-            (b"retry-after", b"%d" % RETRY_AFTER_S),
-            (b"x-ratelimit-reset", b"%d" % (time.time() + RETRY_AFTER_S)),
+            (b"retry-after", b"%d" % told.retry_after_s),
+            (b"x-ratelimit-reset", b"%d" % (time.time() + told.retry_after_s)),
         ]
     if isinstance(told, InvalidKey):
         headers.append((b"www-authenticate", b"Bearer"))

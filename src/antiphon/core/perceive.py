@@ -8,7 +8,7 @@ from functools import partial
 from antiphon.core.senses import Senses
 from antiphon.domain.chat import ChatRequest, Message
 from antiphon.domain.errors import FieldFault, InvalidRequest
-from antiphon.domain.media import HEARD_TOKEN_S, Hearing, Image, MediaUnfit, Medium, Sight
+from antiphon.domain.media import AS_FILE, HEARD_TOKEN_S, Hearing, Image, ImageFile, MediaUnfit, Medium, Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,13 @@ class _Perceiver:
     async def _take(self, medium: Medium, woven: "_Weaver") -> None:
         senses = self._senses
         if medium.kind == "image_url":
-            image = await senses.see(medium, self._account)
-            woven.sense(medium.at, partial(_sight, image))
+            woven.sense(medium.at, partial(_sight, await self._image(medium)))
         elif medium.kind == "file":
             document = await senses.read(medium, self._account, has_sight="image_url" in self._features)
             title = f"{document.name}:\n" if document.name else ""
             woven.say(medium.at, f"{title}{document.text}")
             for page in document.pages:
-                woven.sense(medium.at, partial(_sight, page))
+                woven.sense(medium.at, partial(_sight, await senses.as_file(page) if self._takes_files else page))
         else:
             sound = await senses.listen(medium, self._account)
             if "input_audio" in self._features:
@@ -90,11 +89,19 @@ class _Perceiver:
                 self.heard_s += sound.seconds
                 woven.say(medium.at, await senses.transcribe(sound))
 
+    async def _image(self, medium: Medium) -> Image | ImageFile:
+        look = self._senses.show if self._takes_files else self._senses.see
+        return await look(medium, self._account)
+
+    @property
+    def _takes_files(self) -> bool:
+        return self._features.get("image_url") == AS_FILE
+
     def _refuse(self, unfit: MediaUnfit, index: int, *place: str | int) -> None:
         self.faults.append(FieldFault(("body", "messages", index, *place), unfit.message, "value_error", unfit.code))
 
 
-def _sight(image: Image, at: int) -> Sight:
+def _sight(image: Image | ImageFile, at: int) -> Sight:
     return Sight(at, image)
 
 

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from antiphon.domain.errors import InternalError
-from antiphon.domain.media import AudioFormat, Document, Image, MediaUnfit, Medium, Sound
+from antiphon.domain.media import AudioFormat, Document, Image, ImageFile, MediaUnfit, Medium, Sound
 
 
 class Senses(Protocol):
@@ -28,6 +28,12 @@ class Senses(Protocol):
 
     async def see(self, medium: Medium, account: str) -> Image:
         """Take in a picture."""
+
+    async def show(self, medium: Medium, account: str) -> ImageFile:
+        """Take in a picture for an engine that takes files."""
+
+    async def as_file(self, image: Image) -> ImageFile:
+        """Give a picture that was drawn here, such as a page, as a file."""
 
     async def listen(self, medium: Medium, account: str) -> Sound:
         """Take in a recording."""
@@ -66,6 +72,14 @@ class NoSenses:
     async def see(self, medium: Medium, account: str) -> Image:
         """Not be asked: no request with a picture fits."""
         raise InternalError(f"nobody takes a {medium.kind} in")
+
+    async def show(self, medium: Medium, account: str) -> ImageFile:
+        """Not be asked."""
+        raise InternalError(f"nobody takes a {medium.kind} in")
+
+    async def as_file(self, image: Image) -> ImageFile:
+        """Not be asked."""
+        raise InternalError("nobody draws")
 
     async def listen(self, medium: Medium, account: str) -> Sound:
         """Not be asked."""

@@ -237,6 +237,12 @@ class Unavailable(AntiphonError):
     code = "engine_unavailable"
     should_retry = True
 
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: int = RETRY_AFTER_S
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.retry_after_s = retry_after_s
+
 
 class QueueFull(Unavailable):
     """The model's queue is at its bound."""

@@ -42,6 +42,19 @@ class Image:
     """Its pixels, row after row from the top, three bytes each: width * height * 3 bytes."""
 
 
+AS_FILE = "file"
+"""In an engine's table, as its name for "image_url": it takes pictures as files, as ImageFile, and not as pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A picture that was taken in, and found to be one, as the file that it is."""
+
+    mime: str
+    base64: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
 @dataclass(frozen=True, slots=True)
 class Sound:
     """A recording that was taken in: one channel, HEARD_HZ."""
@@ -70,7 +83,21 @@ class Sight:
     """A picture in its place in a message's text."""
 
     at: int
-    image: Image
+    image: Image | ImageFile
+
+    @property
+    def pixels(self) -> Image:
+        """The picture, for an engine that takes pixels; none other is given to it."""
+        if not isinstance(self.image, Image):
+            raise TypeError("the picture is a file")
+        return self.image
+
+    @property
+    def file(self) -> ImageFile:
+        """The picture, for an engine that takes files."""
+        if not isinstance(self.image, ImageFile):
+            raise TypeError("the picture is pixels")
+        return self.image
 
 
 @dataclass(frozen=True, slots=True)

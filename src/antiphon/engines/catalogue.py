@@ -22,13 +22,8 @@ class Definition:
     """The verified file; None for engines without one."""
     mmproj: Path | None
     """The verified projector, for a model that sees."""
-    context_tokens: int | None
-    threads: int | None
-    batch_threads: int | None
-    batch_tokens: int | None
-    kv_tokens: int | None
-    prefix_tokens: int | None
-    script: Mapping[str, Any] | None
+    options: Mapping[str, Any]
+    """What its own kind of engine has beside that, as the configuration names it."""
 
 
 def _llamacpp(definition: Definition) -> Engine:
@@ -45,12 +40,7 @@ def _llamacpp(definition: Definition) -> Engine:
             mmproj=definition.mmproj,
             run_dir=definition.run_dir,
             slots=definition.slots,
-            context_tokens=definition.context_tokens,
-            threads=definition.threads,
-            batch_threads=definition.batch_threads,
-            batch_tokens=definition.batch_tokens,
-            kv_tokens=definition.kv_tokens,
-            prefix_tokens=definition.prefix_tokens,
+            **definition.options,
         )
     )
 
@@ -59,9 +49,19 @@ def _scripted(definition: Definition) -> Engine:
     from antiphon.engines.scripted import ScriptedEngine  # noqa: PLC0415
 
     try:
-        return ScriptedEngine(definition.script)
+        return ScriptedEngine(definition.options.get("script"))
     except ValueError as error:
         raise EngineFailed(f"{definition.model}: its script is wrong: {error}") from error
 
 
-ENGINES: Mapping[str, Callable[[Definition], Engine]] = MappingProxyType({"llamacpp": _llamacpp, "scripted": _scripted})
+def _upstream(definition: Definition) -> Engine:
+    from antiphon.engines.upstream.engine import UpstreamEngine  # noqa: PLC0415
+    from antiphon.engines.upstream.options import read_options  # noqa: PLC0415
+
+    return UpstreamEngine(read_options(definition.model, definition.options))
+
+
+ENGINES: Mapping[str, Callable[[Definition], Engine]] = MappingProxyType(
+    {"llamacpp": _llamacpp, "scripted": _scripted, "upstream": _upstream}
+)
+"""Each kind, to what makes one. Raises EngineFailed where the definition does not do."""

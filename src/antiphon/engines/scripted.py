@@ -176,7 +176,7 @@ def _said(message: Message) -> str:
 
 def _named(sensed: Sight | Hearing) -> str:
     if isinstance(sensed, Sight):
-        image = sensed.image
+        image = sensed.pixels
         return f"image:{image.width}x{image.height}:{zlib.crc32(image.rgb):08x}"
     return f"sound:{sensed.sound.seconds:.2f}s:{zlib.crc32(sensed.sound.pcm):08x}"
 

@@ -41,7 +41,15 @@ class Pressing(msgspec.Struct, tag="pressing", frozen=True):
     form: AudioFormat
 
 
-Job = Picture | Recording | Paper | Pressing
+class Print(msgspec.Struct, tag="print", frozen=True):
+    """Encode a picture as PNG."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+Job = Picture | Recording | Paper | Pressing | Print
 
 
 class Drawn(msgspec.Struct, tag="drawn", frozen=True):

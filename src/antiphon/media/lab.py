@@ -1,5 +1,6 @@
 """What requests carry, judged by its header, then decoded in a child that is bounded; and speech, encoded there."""
 
+import base64
 import binascii
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,8 +11,8 @@ import anyio
 from antiphon.domain.media import AudioFormat, Document, Image, MediaUnfit, Sound
 from antiphon.media.child import Child, ChildFailed, Limits
 from antiphon.media.images import judge_image
-from antiphon.media.jobs import Bytes, Drawn, Job, Paper, Picture, Pressing, Read, Recording, Refused, Result
-from antiphon.media.kinds import is_pdf
+from antiphon.media.jobs import Bytes, Drawn, Job, Paper, Picture, Pressing, Print, Read, Recording, Refused, Result
+from antiphon.media.kinds import ImageKind, is_pdf
 from antiphon.media.sounds import MOST_S, judge_length, judge_sound
 
 CHILDREN = 2
@@ -20,6 +21,8 @@ JOBS = 200
 JOB_S = 10.0
 SIDES = {"low": (512, 512), "auto": (2048, 768), "high": (2048, 768)}
 """The longest a picture's longer and shorter side may be, by detail: OpenAI's guide on vision has these sizes."""
+CHECKED_SIDE = 64
+"""How large a picture is drawn that is only checked."""
 PDF_PAGES = 500
 PDF_PICTURES = 8
 TEXT_CHARS = 2_000_000
@@ -45,6 +48,24 @@ class Lab:
         header = judge_image(data)
         drawn = cast("Drawn", await self._do(Picture(data, header.kind, *SIDES[detail]), "The image"))
         return Image(drawn.width, drawn.height, drawn.rgb)
+
+    async def check(self, data: bytes) -> ImageKind:
+        """See that a picture can be decoded, and give its kind.
+
+        Raises:
+            MediaUnfit: it cannot be.
+        """
+        header = judge_image(data)
+        await self._do(Picture(data, header.kind, CHECKED_SIDE, CHECKED_SIDE), "The image")
+        return header.kind
+
+    async def png(self, image: Image) -> bytes:
+        """Give a picture as PNG.
+
+        Raises:
+            MediaUnfit: it cannot be encoded.
+        """
+        return cast("Bytes", await self._do(Print(image.width, image.height, image.rgb), "The image")).data
 
     async def sound(self, data: bytes) -> Sound:
         """Decode a recording.
@@ -115,6 +136,13 @@ async def decode_base64(text: str) -> bytes:
     if len(text) > LARGE_CHARS:
         return await anyio.to_thread.run_sync(_decoded, text)
     return _decoded(text)
+
+
+async def encode_base64(data: bytes) -> str:
+    """Write base64; much of it in a thread."""
+    if len(data) > LARGE_CHARS:
+        return (await anyio.to_thread.run_sync(base64.b64encode, data)).decode()
+    return base64.b64encode(data).decode()
 
 
 def _decoded(text: str) -> bytes:

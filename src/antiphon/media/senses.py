@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from antiphon.core.ports import Archive
 from antiphon.domain.errors import EngineFailed
-from antiphon.domain.media import SPOKEN_HZ, AudioFormat, Document, Image, MediaUnfit, Medium, Sound
+from antiphon.domain.media import SPOKEN_HZ, AudioFormat, Document, Image, ImageFile, MediaUnfit, Medium, Sound
 from antiphon.media.hearing.recogniser import HearingFailed, Recogniser
-from antiphon.media.lab import Lab, decode_base64
+from antiphon.media.lab import Lab, decode_base64, encode_base64
 from antiphon.media.recall import recall
 from antiphon.media.speech.speaker import Speaker, SpeechFailed
 
@@ -49,6 +49,17 @@ class LocalSenses:
     async def see(self, medium: Medium, account: str) -> Image:
         """Take in a picture."""
         return await self._lab.image(await self._content(medium, account), medium.detail)
+
+    async def show(self, medium: Medium, account: str) -> ImageFile:
+        """Take in a picture as the file it is."""
+        data = await self._content(medium, account)
+        kind = await self._lab.check(data)
+        encoded = medium.base64 if medium.base64 is not None else await encode_base64(data)
+        return ImageFile(f"image/{kind.lower()}", encoded, medium.detail)
+
+    async def as_file(self, image: Image) -> ImageFile:
+        """Give a picture as PNG."""
+        return ImageFile("image/png", await encode_base64(await self._lab.png(image)))
 
     async def listen(self, medium: Medium, account: str) -> Sound:
         """Take in a recording."""

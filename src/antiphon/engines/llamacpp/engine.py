@@ -179,7 +179,7 @@ def _thinking_tokens(request: ChatRequest) -> int | None:
 def _turn(message: Message) -> protocol.Turn:
     calls = tuple((call.id, call.name, call.arguments) for call in message.tool_calls)
     pictures = tuple(
-        protocol.Picture(sight.at, sight.image.width, sight.image.height, sight.image.rgb)
+        protocol.Picture(sight.at, sight.pixels.width, sight.pixels.height, sight.pixels.rgb)
         for sight in message.sensed
         if isinstance(sight, Sight)
     )

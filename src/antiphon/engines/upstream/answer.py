@@ -1,0 +1,176 @@
+"""An upstream's answer, whole or in chunks, to events: what it gets wrong is put right, what is no answer refused."""
+
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import msgspec
+
+from antiphon.core.writing import ChoiceWriter
+from antiphon.domain.chat import ChatRequest
+from antiphon.domain.errors import EngineFailed
+from antiphon.domain.events import (
+    CallDelta,
+    CallHead,
+    ChoiceFinished,
+    Event,
+    Finished,
+    FinishReason,
+    TextDelta,
+    TokenLogprob,
+)
+from antiphon.engines.upstream.refusals import error_in_answer
+from antiphon.engines.upstream.schema import Answer, Call, Choice, Entry, Said
+from antiphon.engines.upstream.usage import read_usage
+
+_REASONS: dict[str, FinishReason] = {
+    # Whether there were calls is seen from the calls.
+    **dict.fromkeys(("stop", "tool_calls", "function_call", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "model_length"), "length"),
+    "content_filter": "content_filter",
+}
+"""What servers call an end, to what it is. Another one ("abort", "error") is no end of an answer."""
+MOST_ID_CHARS = 64
+
+
+class AnswerReader:
+    """Reads one answer; `usage` comes with its end, and choices that were not asked for are not looked at."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        sampling = request.sampling
+        self._choices = [_ChoiceReader(index, request) for index in range(sampling.n)]
+        self._said: dict[str, object] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every choice has finished."""
+        return all(choice.is_finished for choice in self._choices)
+
+    def feed(self, answer: Answer) -> Iterator[Event]:
+        """Take a whole answer, or the next chunk; give what it says.
+
+        Raises:
+            EngineFailed: it is none, or says how it failed.
+            ContextTooLong, Unsupported, EngineUnavailable: it says that it refuses.
+        """
+        if answer.error is not None:
+            raise error_in_answer(answer.error)
+        if answer.usage is not None:
+            self._said = answer.usage
+        for choice in answer.choices or ():
+            if 0 <= choice.index < len(self._choices):
+                yield from self._choices[choice.index].feed(choice)
+
+    def finish(self) -> Finished:
+        """End it.
+
+        Raises:
+            EngineFailed: a choice has not finished: what came is not the answer.
+        """
+        if not self.is_over:
+            raise EngineFailed("The model's server stopped in the middle of its answer.")
+        return Finished(read_usage(self._said, sum(choice.reasoning_tokens for choice in self._choices)))
+
+
+class _ChoiceReader:
+    def __init__(self, index: int, request: ChatRequest) -> None:
+        self._index, self._has_logprobs = index, request.sampling.logprobs
+        stop = request.sampling.stop
+        self._writer = ChoiceWriter(index, stop) if stop or self._has_logprobs else None
+        """Cuts stop strings exactly, and keeps log-probabilities beside their text; None where there are neither."""
+        self._calls: list[int] = []
+        self._ids: set[str] = set()
+        self._tokens = self.reasoning_tokens = 0
+        self._is_refused = False
+        self.is_finished = False
+
+    def feed(self, choice: Choice) -> Iterator[Event]:
+        if self.is_finished:
+            return
+        said = choice.delta or choice.message
+        if said is not None:
+            yield from self._say(said, choice.logprobs.content if choice.logprobs else None)
+        if choice.finish_reason is not None and not self.is_finished:
+            reason = _REASONS.get(choice.finish_reason)
+            if reason is None:
+                raise EngineFailed("The model's server gave up.")
+            yield from self._end("content_filter" if self._is_refused else reason)
+
+    def _say(self, said: Said, entries: list[Entry] | None) -> Iterator[Event]:
+        if thought := said.reasoning_content or said.reasoning:
+            self._tokens += 1
+            self.reasoning_tokens += 1
+            yield TextDelta(self._index, thought, 1, is_reasoning=True)
+        self._is_refused |= bool(said.refusal)
+        text = said.text
+        if text or (entries and self._has_logprobs):
+            yield from self._write(text, entries or () if self._has_logprobs else ())
+        for place, call in enumerate(said.tool_calls or ()):
+            yield from self._call(call, place if call.index is None else call.index)
+
+    def _write(self, text: str, entries: Iterable[Entry]) -> Iterator[Event]:
+        if self._writer is None:
+            self._tokens += 1
+            yield TextDelta(self._index, text, 1)
+            return
+        tokens = tuple(map(_logprob, entries))
+        if not tokens or b"".join(token.bytes for token in tokens) != text.encode():
+            # Tokens that are not the text: it goes as one piece, and they go with it.
+            delta, stopped = self._writer.add(text.encode())
+            if tokens and delta:
+                delta = replace(delta, logprobs=tokens)
+            yield from self._told(delta, stopped=stopped)
+            return
+        for token in tokens:
+            delta, stopped = self._writer.add(token.bytes, token)
+            yield from self._told(delta, stopped=stopped)
+            if stopped:
+                return
+
+    def _told(self, delta: TextDelta | None, *, stopped: bool) -> Iterator[Event]:
+        if delta is not None:
+            self._tokens += delta.tokens
+            yield delta
+        if stopped:
+            yield from self._end("stop")
+
+    def _call(self, call: Call, place: int) -> Iterator[Event]:
+        function = call.function
+        if function is None:
+            return
+        head = None
+        if place not in self._calls:
+            if not function.name:
+                raise EngineFailed("The model's server gave a call without a name.")
+            head = CallHead(self._id(call.id), "function", function.name)
+            self._calls.append(place)
+        arguments = function.arguments
+        text = arguments if isinstance(arguments, str) else "" if arguments is None else _json(arguments)
+        self._tokens += 1
+        yield CallDelta(self._index, self._calls.index(place), text, 1, head)
+
+    def _id(self, said: str | None) -> str:
+        """The call's id: the server's own, which it may look for in later turns, unless that names nothing."""
+        if not said or len(said) > MOST_ID_CHARS or said in self._ids:
+            said = f"call_{secrets.token_hex(12)}"
+        self._ids.add(said)
+        return said
+
+    def _end(self, reason: FinishReason) -> Iterator[Event]:
+        if self._writer is not None and (rest := self._writer.finish()):
+            self._tokens += rest.tokens
+            yield rest
+        self.is_finished = True
+        yield ChoiceFinished(self._index, reason, self._tokens)
+
+
+def _json(arguments: dict[str, object]) -> str:
+    return msgspec.json.encode(arguments).decode()
+
+
+def _logprob(entry: Entry) -> TokenLogprob:
+    try:
+        piece = bytes(entry.bytes) if entry.bytes is not None else entry.token.encode()
+    except ValueError:  # no bytes
+        piece = entry.token.encode()
+    return TokenLogprob(entry.token, piece, entry.logprob, tuple(map(_logprob, entry.top_logprobs or ())))

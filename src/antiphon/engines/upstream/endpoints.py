@@ -1,0 +1,82 @@
+"""The servers behind one version: turns by weight, and none for one that failed again and again."""
+
+import math
+import time
+from collections.abc import Iterable
+
+from antiphon.domain.errors import EngineUnavailable
+
+FAILURES = 5
+"""In a row, after which an endpoint is given up for a while."""
+COOL_S = 1.0
+"""How long at first; each time it fails again, twice as long."""
+MOST_COOL_S = 30.0
+
+
+class Endpoint:
+    """One server, and whether it is worth asking."""
+
+    def __init__(self, base_url: str, weight: int) -> None:
+        self.chat_url, self.models_url = f"{base_url}/chat/completions", f"{base_url}/models"
+        self.weight, self.credit = weight, 0
+        self.used_at = -math.inf
+        self._failures, self._cool_s = 0, COOL_S
+        self._closed_until = -math.inf
+        self._is_tried = False
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it failed so often that only a trial now and then is made."""
+        return self._failures >= FAILURES
+
+    def left_s(self, now: float) -> float:
+        """How long it is not asked; more while a trial of it is under way."""
+        if not self.is_given_up:
+            return 0.0
+        return max(self._closed_until - now, COOL_S if self._is_tried else 0.0)
+
+    def take(self, now: float) -> None:
+        """Be asked; of one that was given up this is the trial."""
+        self.used_at = now
+        self._is_tried = self.is_given_up
+
+    def worked(self) -> None:
+        """It answered, be it with a refusal."""
+        self._failures, self._cool_s, self._is_tried = 0, COOL_S, False
+
+    def failed(self) -> None:
+        """It did not."""
+        self._failures += 1
+        self._is_tried = False
+        if self.is_given_up:
+            self._closed_until = time.monotonic() + self._cool_s
+            self._cool_s = min(2 * self._cool_s, MOST_COOL_S)
+
+    def left(self) -> None:
+        """Whoever asked it went before it answered: nothing is learned, and a trial is free again."""
+        self._is_tried = False
+
+
+class Endpoints:
+    """All of a version's."""
+
+    def __init__(self, configured: Iterable[tuple[str, int]]) -> None:
+        self.all = tuple(Endpoint(base_url, weight) for base_url, weight in configured)
+
+    def pick(self) -> Endpoint:
+        """Give the one whose turn it is: smooth weighted round robin, as nginx has it, over those worth asking.
+
+        Raises:
+            EngineUnavailable: at once, when none is.
+        """
+        now = time.monotonic()
+        open_ones = [endpoint for endpoint in self.all if endpoint.left_s(now) <= 0]
+        if not open_ones:
+            wait_s = math.ceil(min(endpoint.left_s(now) for endpoint in self.all))
+            raise EngineUnavailable("The model's server cannot be reached. Try again later.", retry_after_s=wait_s)
+        for endpoint in open_ones:
+            endpoint.credit += endpoint.weight
+        chosen = max(open_ones, key=lambda endpoint: endpoint.credit)
+        chosen.credit -= sum(endpoint.weight for endpoint in open_ones)
+        chosen.take(now)
+        return chosen

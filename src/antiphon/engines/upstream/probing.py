@@ -1,0 +1,99 @@
+"""Endpoints looked at while nobody asks them: whether they are there, of what kind they are, and what they run."""
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import anyio
+import msgspec
+import structlog
+
+from antiphon.engines.upstream.dialects import OWNERS
+from antiphon.engines.upstream.endpoints import Endpoint, Endpoints
+from antiphon.engines.upstream.options import Options
+
+PROBE_S = 5.0
+"""How long a look may take."""
+LIST_BYTES = 1 << 20
+"""The longest list of models that is read."""
+
+_log = structlog.get_logger()
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    id: str
+    owned_by: Any = None
+
+
+class _List(msgspec.Struct, frozen=True):
+    data: list[_Listed] | None = None
+
+
+_LIST = msgspec.json.Decoder(_List)
+
+
+class Prober:
+    """Looks at a version's endpoints."""
+
+    def __init__(
+        self, http: aiohttp.ClientSession, endpoints: Endpoints, options: Options, tell_kind: Callable[[str], None]
+    ) -> None:
+        self._http, self._endpoints, self._options, self._tell_kind = http, endpoints, options, tell_kind
+        self._told: set[str] = set()
+
+    async def run(self) -> None:
+        """Look, every `probe_s`, at each endpoint that is given up or that nobody has asked since."""
+        while True:
+            await anyio.sleep(self._options.probe_s)
+            now = time.monotonic()
+            for endpoint in self._endpoints.all:
+                if endpoint.is_given_up or now - endpoint.used_at > self._options.probe_s:
+                    await self.look(endpoint)
+
+    async def look_at_all(self) -> None:
+        """Look at every endpoint, all at once."""
+        async with anyio.create_task_group() as group:
+            for endpoint in self._endpoints.all:
+                group.start_soon(self.look, endpoint)
+
+    async def look(self, endpoint: Endpoint) -> None:
+        """Ask an endpoint for its models. That it answers is what counts; a list says more."""
+        try:
+            with anyio.fail_after(PROBE_S):
+                status, body = await self._list(endpoint)
+        except (aiohttp.ClientError, OSError, ValueError):
+            endpoint.failed()
+            self._warn_once("upstream cannot be reached")
+            return
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            endpoint.failed()
+            return
+        endpoint.worked()
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            self._warn_once("upstream does not accept the key")
+        self._read(body)
+
+    async def _list(self, endpoint: Endpoint) -> tuple[int, bytes]:
+        async with self._http.get(endpoint.models_url, allow_redirects=False) as response:
+            body = bytearray()
+            while len(body) < LIST_BYTES and (more := await response.content.read(LIST_BYTES - len(body))):
+                body += more
+            return response.status, bytes(body)
+
+    def _read(self, body: bytes) -> None:
+        try:
+            listed = _LIST.decode(body).data or []
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return
+        kinds = {kind for one in listed if isinstance(one.owned_by, str) and (kind := OWNERS.get(one.owned_by))}
+        if len(kinds) == 1:
+            self._tell_kind(kinds.pop())
+        if listed and self._options.model not in {one.id for one in listed}:
+            self._warn_once("upstream lists no such model")
+
+    def _warn_once(self, event: str) -> None:
+        if event not in self._told:
+            self._told.add(event)
+            _log.warning(event, model=self._options.version)

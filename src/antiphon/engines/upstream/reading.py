@@ -1,0 +1,107 @@
+"""The body of an upstream's answer as it arrives, to events."""
+
+import math
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import anyio
+
+from antiphon.domain.chat import ChatRequest
+from antiphon.domain.errors import EngineFailed
+from antiphon.domain.events import Accepted, ChoiceFinished, Event
+from antiphon.engines.upstream.answer import AnswerReader
+from antiphon.engines.upstream.frames import DONE, Frames
+from antiphon.engines.upstream.schema import read_answer
+from antiphon.engines.upstream.usage import guessed_prompt_tokens
+
+ANSWER_BYTES = 1 << 26
+"""The largest whole answer."""
+CUT_S = 0.5
+"""How long a server that goes on behind a stop string is listened to for its usage."""
+
+
+async def read_events(request: ChatRequest, response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
+    """Give the events of an answer; also of a whole one where a stream was asked for.
+
+    Raises:
+        EngineFailed: it is no answer, or ends before its end.
+        ContextTooLong, Unsupported, EngineUnavailable: it says that it refuses.
+        aiohttp.ClientError, OSError: the connection broke.
+    """
+    if not request.stream or response.content_type == "application/json":
+        for event in _whole(request, await _read(response)):
+            yield event
+        return
+    stream = _Stream(request)
+    while not stream.is_done:
+        for event in stream.feed(await _more(response, is_cut=stream.is_over)):
+            yield event
+
+
+class _Stream:
+    """An answer in server-sent events."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._request, self._reader, self._frames = request, AnswerReader(request), Frames()
+        self._held: list[Event] = []
+        self._is_accepted = self.is_done = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all is said, and only the end is to come."""
+        return self._reader.is_over
+
+    def feed(self, more: bytes) -> Iterator[Event]:
+        """Take bytes; give what they say."""
+        for data in self._frames.feed(more):
+            if data != DONE:
+                yield from self._chunk(data)
+            elif not self.is_done:
+                self.is_done = True
+                end = self._reader.finish()
+                yield from (*self._held, end)
+
+    def _chunk(self, data: bytes) -> Iterator[Event]:
+        events = list(self._reader.feed(read_answer(data)))
+        if not self._is_accepted:
+            self._is_accepted = True
+            yield Accepted(guessed_prompt_tokens(self._request), cached_tokens=0)
+        for event in events:
+            # That all is said is told once it is sure: behind it, an answer that breaks off would look whole.
+            if self.is_over and isinstance(event, ChoiceFinished):
+                self._held.append(event)
+            else:
+                yield event
+
+
+async def _more(response: aiohttp.ClientResponse, *, is_cut: bool) -> bytes:
+    """Wait for more of a stream.
+
+    Raises:
+        EngineFailed: it ended before its end.
+    """
+    with anyio.move_on_after(CUT_S if is_cut else math.inf) as waiting:
+        if more := await response.content.readany():
+            return more
+    if waiting.cancelled_caught:
+        return b"data: " + DONE + b"\n"
+    raise EngineFailed("The model's server broke off in the middle of its answer.")
+
+
+def _whole(request: ChatRequest, body: bytes) -> Iterator[Event]:
+    reader = AnswerReader(request)
+    events = list(reader.feed(read_answer(body)))
+    end = reader.finish()
+    yield Accepted(end.usage.prompt_tokens if end.usage else guessed_prompt_tokens(request), cached_tokens=0)
+    yield from events
+    yield end
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    while part := await response.content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > ANSWER_BYTES:
+            raise EngineFailed("The model's server sent too much at once.")
+    return b"".join(parts)

@@ -1,0 +1,23 @@
+"""The configuration: a TOML file and six environment variables, read once, checked whole, then frozen.
+
+Numbers are named with their units. Every option stands, with its default, in examples/antiphon.toml.
+"""
+
+from antiphon.settings.reading import DEFAULT_MODEL, SettingsError, read_settings
+from antiphon.settings.tables import LimitSettings, ModelSettings, ServerSettings, Settings, StoreSettings
+from antiphon.settings.versions import LlamaCppVersion, ScriptedVersion, UpstreamVersion, VersionSettings
+
+__all__ = (
+    "DEFAULT_MODEL",
+    "LimitSettings",
+    "LlamaCppVersion",
+    "ModelSettings",
+    "ScriptedVersion",
+    "ServerSettings",
+    "Settings",
+    "SettingsError",
+    "StoreSettings",
+    "UpstreamVersion",
+    "VersionSettings",
+    "read_settings",
+)
