@@ -21,6 +21,8 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: dict
+    """Its JSON; empty where it is sent as something else."""
+    raw: bytes
     at: float = field(default_factory=time.monotonic)
 
 
@@ -143,7 +145,12 @@ class MockUpstream:
             name, _, value = header.partition(b":")
             headers[name.decode().lower()] = value.strip().decode()
         body = file.read(int(headers.get("content-length", 0)))
-        return Asked(line.split()[1].decode(), headers, json.loads(body) if body else {})
+        while headers.get("transfer-encoding") == "chunked" and (size := int(file.readline(), 16)):
+            body += file.read(size + 2)[:-2]
+        if headers.get("transfer-encoding") == "chunked":
+            file.readline()
+        is_json = headers.get("content-type") == "application/json"
+        return Asked(line.split()[1].decode(), headers, json.loads(body) if is_json and body else {}, body)
 
     def _play(self, link: socket.socket, steps: Iterator[Step]) -> bool:
         for step in steps:

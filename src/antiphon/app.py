@@ -22,7 +22,7 @@ from antiphon.core.files import Files, Quota
 from antiphon.core.ports import Archive, Engine
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Offer, Registry
-from antiphon.core.senses import NO_SENSES, Senses
+from antiphon.core.senses import NO_SENSES, Recogniser, Senses, Voice
 from antiphon.domain.errors import EngineFailed, StorageUnavailable
 from antiphon.domain.models import Model, Version
 from antiphon.domain.prediction import CancelReason
@@ -34,9 +34,10 @@ from antiphon.media.senses import LocalSenses, Sources
 from antiphon.media.speech.speaker import open_speaker
 from antiphon.outbound.addresses import check_url
 from antiphon.outbound.fetching import open_fetcher
+from antiphon.outbound.speech_server import RemoteRecogniser, RemoteVoice, SpeechServer, open_speech_server
 from antiphon.outbound.webhooks import open_webhooks
 from antiphon.provision import Fetched, pull, pull_speech
-from antiphon.settings import LlamaCppVersion, ScriptedVersion, Settings, VersionSettings
+from antiphon.settings import LlamaCppVersion, ScriptedVersion, Settings, SpeechServerSettings, VersionSettings
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
 from antiphon.store.database import Database
@@ -49,6 +50,7 @@ from antiphon.store.records import LoggedRecords
 from antiphon.store.unfit import StoreUnfit
 from antiphon.store.versions import hold_to_definitions
 from antiphon.supplies.archives import WeightsError
+from antiphon.supplies.secrets import read_key
 from antiphon.supplies.weights import digest
 from antiphon.wire.json_in import Limits
 from antiphon.wire.wriftai import prediction_body
@@ -136,14 +138,34 @@ async def _senses(settings: Settings, archive: Archive, files: Files, stack: Asy
     if media.fetch:
         fetcher = await stack.enter_async_context(open_fetcher(media.fetch_bytes, allow_private=media.fetch_private))
         fetch = fetcher.fetch
-    folder = await anyio.to_thread.run_sync(pull_speech, settings)
-    speaker = recogniser = None
-    if folder:
-        speaker = await stack.enter_async_context(open_speaker(folder, settings.speech.threads))
-        recogniser = await stack.enter_async_context(open_recogniser(folder, settings.speech.threads))
+    speaker, recogniser = await _speech(settings, stack)
     lab = await stack.enter_async_context(open_lab())
     kept = archive if settings.store.record else None
     return LocalSenses(lab, Sources(kept, fetch, files.content), recogniser, speaker)
+
+
+async def _speech(settings: Settings, stack: AsyncExitStack) -> tuple[Voice | None, Recogniser | None]:
+    """Set up what speaks and what hears: here, or on the servers that are named for it."""
+    speech = settings.speech
+    folder = await anyio.to_thread.run_sync(pull_speech, settings)
+    speaker: Voice | None = None
+    recogniser: Recogniser | None = None
+    if speech.voice:
+        voice = _speech_server(speech.voice, "speech.voice", tuple(speech.voice.voices))
+        speaker = RemoteVoice(await stack.enter_async_context(open_speech_server(voice)), voice)
+    elif folder:
+        speaker = await stack.enter_async_context(open_speaker(folder, speech.threads))
+    if speech.recogniser:
+        hearing = _speech_server(speech.recogniser, "speech.recogniser")
+        recogniser = RemoteRecogniser(await stack.enter_async_context(open_speech_server(hearing)), hearing)
+    elif folder:
+        recogniser = await stack.enter_async_context(open_recogniser(folder, speech.threads))
+    return speaker, recogniser
+
+
+def _speech_server(server: SpeechServerSettings, name: str, voices: tuple[str, ...] = ()) -> SpeechServer:
+    key = read_key(name, server.api_key_env, server.api_key_file)
+    return SpeechServer(server.base_url, server.model, key, server.timeout_s, voices)
 
 
 async def _predictor(

@@ -16,12 +16,13 @@ __all__ = ("WeightsError", "pull", "pull_speech")
 
 
 def pull_speech(settings: Settings) -> Path | None:
-    """Give the folder with what speaking and hearing need, fetching what is not here; None when they are not enabled.
+    """Give the folder with what speaking and hearing here need, fetching what is missing; None when nobody needs it.
 
     Raises:
         WeightsError: some cannot be had.
     """
-    if not settings.speech.enabled:
+    speech = settings.speech
+    if not speech.enabled or (speech.voice and speech.recogniser):
         return None
     lacking = [name for name in ("av", "faster_whisper", "onnxruntime") if find_spec(name) is None]
     if lacking:

@@ -8,6 +8,24 @@ from antiphon.domain.errors import InternalError
 from antiphon.domain.media import AudioFormat, Document, Image, ImageFile, MediaUnfit, Medium, Sound
 
 
+class Voice(Protocol):
+    """Says sentences."""
+
+    @property
+    def voices(self) -> Collection[str]:
+        """The names a client may use."""
+
+    async def say(self, text: str, voice: str) -> bytes:
+        """Say a sentence, as `Senses.say` does."""
+
+
+class Recogniser(Protocol):
+    """Puts recordings into words."""
+
+    async def hear(self, sound: Sound) -> str:
+        """Give a recording's words, as `Senses.transcribe` does."""
+
+
 class Senses(Protocol):
     """Takes in what messages carry beside text, and speaks answers.
 

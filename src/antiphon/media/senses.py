@@ -1,4 +1,4 @@
-"""Everything this machine sees, hears, reads and says, in the core's socket for it."""
+"""Everything a server sees, hears, reads and says, in the core's socket for it."""
 
 import struct
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from antiphon.core.ports import Archive
+from antiphon.core.senses import Recogniser, Voice
 from antiphon.domain.errors import EngineFailed
 from antiphon.domain.media import SPOKEN_HZ, AudioFormat, Document, Image, ImageFile, MediaUnfit, Medium, Sound
-from antiphon.media.hearing.recogniser import HearingFailed, Recogniser
 from antiphon.media.lab import Lab, decode_base64, encode_base64
 from antiphon.media.recall import recall
-from antiphon.media.speech.speaker import Speaker, SpeechFailed
 
 ENABLE_SPEECH = "Enable speech: pip install 'antiphon[speech]' and start with ANTIPHON_SPEECH=1."
 
@@ -31,9 +30,9 @@ class Sources:
 
 
 class LocalSenses:
-    """The core's Senses, on this machine."""
+    """The core's Senses: pictures and files on this machine, voice and recogniser wherever they are."""
 
-    def __init__(self, lab: Lab, sources: Sources, recogniser: Recogniser | None, speaker: Speaker | None) -> None:
+    def __init__(self, lab: Lab, sources: Sources, recogniser: Recogniser | None, speaker: Voice | None) -> None:
         self._lab, self._sources = lab, sources
         self._recogniser, self._speaker = recogniser, speaker
         supplied = {"file": "read as text"}
@@ -75,10 +74,7 @@ class LocalSenses:
         """Put a recording into words; see core.senses."""
         if self._recogniser is None:
             raise EngineFailed("Nobody hears here.")
-        try:
-            return await self._recogniser.hear(sound)
-        except HearingFailed:
-            raise EngineFailed("The recogniser stopped.") from None
+        return await self._recogniser.hear(sound)
 
     async def recall(self, account: str, speech_id: str) -> str:
         """Give the words of a spoken answer."""
@@ -88,10 +84,7 @@ class LocalSenses:
         """Speak a sentence; see core.senses."""
         if self._speaker is None:
             raise EngineFailed("Nobody speaks here.")
-        try:
-            return await self._speaker.say(text, voice)
-        except SpeechFailed:
-            raise EngineFailed("The voice stopped.") from None
+        return await self._speaker.say(text, voice)
 
     async def encode(self, pcm: bytes, form: AudioFormat) -> bytes:
         """Give speech in another format."""

@@ -4,20 +4,34 @@ Numbers are named with their units. Every option stands, with its default, in ex
 """
 
 from antiphon.settings.reading import DEFAULT_MODEL, SettingsError, read_settings
-from antiphon.settings.tables import LimitSettings, ModelSettings, ServerSettings, Settings, StoreSettings
+from antiphon.settings.tables import (
+    LimitSettings,
+    MediaSettings,
+    ModelSettings,
+    ServerSettings,
+    Settings,
+    SpeechServerSettings,
+    SpeechSettings,
+    StoreSettings,
+    VoiceServerSettings,
+)
 from antiphon.settings.versions import LlamaCppVersion, ScriptedVersion, UpstreamVersion, VersionSettings
 
 __all__ = (
     "DEFAULT_MODEL",
     "LimitSettings",
     "LlamaCppVersion",
+    "MediaSettings",
     "ModelSettings",
     "ScriptedVersion",
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "SpeechServerSettings",
+    "SpeechSettings",
     "StoreSettings",
     "UpstreamVersion",
     "VersionSettings",
+    "VoiceServerSettings",
     "read_settings",
 )

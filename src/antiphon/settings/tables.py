@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from antiphon.settings.versions import Count, Frozen, Seconds, VersionSettings
+from antiphon.settings.versions import URL, VARIABLE, Count, Frozen, Seconds, VersionSettings
 
 
 class ServerSettings(Frozen):
@@ -55,11 +55,29 @@ class MediaSettings(Frozen):
     account_bytes: Count = 268_435_456
 
 
+class SpeechServerSettings(Frozen):
+    """Another server that hears, or speaks."""
+
+    base_url: Annotated[str, Field(pattern=URL)]
+    model: Annotated[str, Field(min_length=1, max_length=512)]
+    api_key_env: Annotated[str, Field(pattern=VARIABLE)] | None = None
+    api_key_file: str | None = None
+    timeout_s: Seconds = 60
+
+
+class VoiceServerSettings(SpeechServerSettings):
+    """Another server that speaks."""
+
+    voices: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=1)]
+
+
 class SpeechSettings(Frozen):
-    """Whether answers are spoken and sounds heard, and by how many threads."""
+    """Whether answers are spoken and sounds heard, by how many threads, and by whom."""
 
     enabled: bool = False
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    voice: VoiceServerSettings | None = None
+    recogniser: SpeechServerSettings | None = None
 
 
 class LimitSettings(Frozen):

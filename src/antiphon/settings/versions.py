@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _SOURCE = re.compile(r"pypi:[A-Za-z0-9._-]+==[^#\s]+#[^#\s]+|hf:[^/\s]+/[^/\s]+/[^@\s]+(@[^@\s]+)?|file:.+")
-_URL = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
+URL = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+"""The name of an environment variable."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
@@ -68,7 +70,7 @@ class ScriptedVersion(Version):
 class EndpointSettings(Frozen):
     """One of the servers behind a version."""
 
-    base_url: Annotated[str, Field(pattern=_URL)]
+    base_url: Annotated[str, Field(pattern=URL)]
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
 
 
@@ -76,14 +78,14 @@ class UpstreamVersion(Version):
     """A model on another server that speaks OpenAI's chat completions."""
 
     engine: Literal["upstream"]
-    base_url: Annotated[str, Field(pattern=_URL)] | None = None
+    base_url: Annotated[str, Field(pattern=URL)] | None = None
     endpoints: list[EndpointSettings] = Field(default_factory=list)
     model: Annotated[str, Field(min_length=1, max_length=512)]
     kind: Literal["openai", "vllm", "sglang", "llama-server", "ollama", "antiphon", "other"] | None = None
     has: list[str] = Field(default_factory=list)
     lacks: list[str] = Field(default_factory=list)
     thinking: Literal["think", "channels"] | None = None
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    api_key_env: Annotated[str, Field(pattern=VARIABLE)] | None = None
     api_key_file: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     connect_s: Seconds = 5

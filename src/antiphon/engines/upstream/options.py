@@ -4,15 +4,14 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from antiphon.domain.errors import EngineFailed
 from antiphon.engines.upstream.dialects import DIALECTS, KNOWN
+from antiphon.supplies.secrets import HEADER_VALUE, read_key
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding"})
 
 
@@ -56,9 +55,9 @@ def read_options(version: str, configured: Mapping[str, Any], environment: Mappi
         raise EngineFailed(f"{version}: {unknown[0]} is no feature; there are: {', '.join(sorted(KNOWN))}")
     headers = {name.lower(): value for name, value in configured["headers"].items()}
     for name, value in headers.items():
-        if name in _OURS or not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+        if name in _OURS or not _HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
             raise EngineFailed(f"{version}: the header {name!r} cannot be set")
-    key = _key(version, configured, environment)
+    key = read_key(version, configured["api_key_env"], configured["api_key_file"], environment)
     if key is not None:
         headers["authorization"] = f"Bearer {key}"
     return Options(
@@ -75,25 +74,3 @@ def read_options(version: str, configured: Mapping[str, Any], environment: Mappi
         tries=configured["tries"],
         probe_s=configured["probe_s"],
     )
-
-
-def _key(version: str, configured: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
-    """The key; from a file it is the file's text without blanks around it.
-
-    Raises:
-        EngineFailed: it is not there, or cannot be sent.
-    """
-    name, file = configured["api_key_env"], configured["api_key_file"]
-    if name is not None:
-        key, place = environment.get(name, ""), f"the environment variable {name}"
-    elif file is not None:
-        place = "the file of api_key_file"
-        try:
-            key = Path(file).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise EngineFailed(f"{version}: {place} cannot be read") from None
-    else:
-        return None
-    if not key or not _HEADER_VALUE.fullmatch(key):
-        raise EngineFailed(f"{version}: {place} holds no key")
-    return key

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import msgspec
 
+from antiphon.domain.errors import EngineFailed
 from antiphon.domain.media import Sound
 from antiphon.media.child import Child, ChildFailed, Limits
 
 HEARING_S = 600.0
 """How long one recording may take on a slow and busy machine."""
 START_S = 120.0
-
-
-class HearingFailed(Exception):
-    """The recogniser died, or was too slow."""
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -45,12 +42,12 @@ class Recogniser:
         """Give the words in a recording, behind those that came before; empty when nobody speaks in it.
 
         Raises:
-            HearingFailed: it was not listened to.
+            EngineFailed: the recogniser died, or was too slow.
         """
         try:
             return (await self._child.do(Spoken(sound.pcm))).text
-        except ChildFailed as error:
-            raise HearingFailed from error
+        except ChildFailed:
+            raise EngineFailed("The recogniser stopped.") from None
 
 
 @asynccontextmanager

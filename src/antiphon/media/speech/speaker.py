@@ -7,16 +7,13 @@ from typing import cast
 
 import msgspec
 
+from antiphon.domain.errors import EngineFailed
 from antiphon.media.child import Child, ChildFailed, Limits
 from antiphon.media.speech.assets import VOICES
 
 SENTENCE_S = 120.0
 """How long one sentence may take on a slow and busy machine."""
 START_S = 120.0
-
-
-class SpeechFailed(Exception):
-    """The voice died, or was too slow."""
 
 
 class Sentence(msgspec.Struct, frozen=True):
@@ -58,14 +55,14 @@ class Speaker:
             voice: one of `voices`.
 
         Raises:
-            SpeechFailed: it was not said.
+            EngineFailed: the voice died, or was too slow.
         """
         try:
             said = await self._child.do(Sentence(text, self.voices[voice]))
-        except ChildFailed as error:
-            raise SpeechFailed from error
+        except ChildFailed:
+            raise EngineFailed("The voice stopped.") from None
         if isinstance(said, Unsaid):
-            raise SpeechFailed
+            raise EngineFailed("The voice stopped.")
         return said.pcm
 
 
