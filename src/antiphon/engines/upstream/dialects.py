@@ -20,14 +20,16 @@ _CALLING = {"function_call": "tool_choice", "parallel_tool_calls": "parallel_too
 _MODERN = _BASE | _CHOICES | _CALLING | {"max_completion_tokens": "max_completion_tokens"}
 _ALL = _MODERN | {name: name for name in ("prediction", "reasoning_effort", "verbosity")}
 
+_LLAMA_SERVER = _BASE | {name: name for name in ("logit_bias", "logprobs", "parallel_tool_calls", "top_logprobs")}
+"""It takes `tool_choice`, and may give no call where one is forced; of several choices it counts the tokens of one."""
+
 DIALECTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "openai": MappingProxyType(_ALL | {"image_url": AS_FILE}),
         "antiphon": MappingProxyType(_ALL),
         "vllm": MappingProxyType(_MODERN),
         "sglang": MappingProxyType(_MODERN),
-        # It takes `tool_choice`, and may give no call for one that is forced.
-        "llama-server": MappingProxyType(_BASE | _CHOICES | {"parallel_tool_calls": "parallel_tool_calls"}),
+        "llama-server": MappingProxyType(_LLAMA_SERVER),
         "ollama": MappingProxyType(_BASE),
         "other": MappingProxyType(_BASE),
     }
