@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+import uvloop
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -57,7 +59,7 @@ class Link:
 
 def drive(port: int, key: str, body: dict, connections: int, seconds: float) -> Loaded:
     """Keep `connections` requests under way for `seconds`."""
-    return asyncio.run(_drive(port, key, body, connections, seconds))
+    return uvloop.run(_drive(port, key, body, connections, seconds))
 
 
 async def _drive(port: int, key: str, body: dict, connections: int, seconds: float) -> Loaded:

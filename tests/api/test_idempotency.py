@@ -302,4 +302,4 @@ def test_a_key_of_another_process_is_waited_for_as_long_as_the_client_does(tmp_p
 
 def chats(server):
     """How many chat requests a server has done with."""
-    return sum('"path": "/v1/chat/completions"' in line for line in server.log.read_text().splitlines())
+    return sum('"path":"/v1/chat/completions"' in line for line in server.log.read_text().splitlines())

@@ -38,8 +38,9 @@ def create_app(services: Services) -> ASGI3Application:
     app = _App(title="Antiphon", version=__version__, redoc_url=None, redirect_slashes=False)
     for rooms in (health, models, predictions, completions, files):
         app.include_router(rooms.router(services))
+    chat: Any = ChatCompletions(services)
     endpoints: dict[str, Any] = {
-        CHAT_PATH: ChatCompletions(services),
+        CHAT_PATH: chat,
         "/v1/predictions": Creation(services),
         "/v1/models/{owner}/{name}/predictions": Creation(services),
         "/v1/models/{owner}/{name}/versions/{number}/predictions": Creation(services),
@@ -51,7 +52,7 @@ def create_app(services: Services) -> ASGI3Application:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _ours)
-    return Front(app, services.keys)  # type: ignore[arg-type]  # starlette's scope is a plain mapping
+    return Front(app, services.keys, {("POST", CHAT_PATH): chat})  # type: ignore[arg-type]  # starlette's scope is a plain mapping
 
 
 def _methods(request: Request) -> list[str]:

@@ -6,8 +6,9 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
 from antiphon.api.calls import call_of, receipt_headers
+from antiphon.api.gone import Gone, gone_of
 from antiphon.api.incoming import ClientLeft, read_body, refuse_body
-from antiphon.api.pulse import Pulse
+from antiphon.api.pulse import beating
 from antiphon.api.repeats import Repeats, key_of
 from antiphon.api.replies import EventReply, Reply, WholeReply
 from antiphon.api.services import Services
@@ -40,7 +41,7 @@ class ChatCompletions:
         except AntiphonError as error:
             await answer.error(send, error, [answer.CLOSE] if isinstance(error, Draining) else [])
             return
-        await serve(source, _reply(call, source, send), receive)
+        await serve(source, _reply(call, source, send), gone_of(scope))
 
     async def _read(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> Call:
         """Do everything that comes before a prediction exists.
@@ -62,22 +63,17 @@ class ChatCompletions:
         return found or Own(predictor, predictor.begin(call))
 
 
-async def serve(source: Source, reply: Reply, receive: ASGIReceiveCallable) -> None:
+async def serve(source: Source, reply: Reply, gone: Gone) -> None:
     """Read an answer into its reply for as long as its client is there."""
-    async with anyio.create_task_group() as group:
+    with anyio.CancelScope() as scope:
 
-        async def watch() -> None:
-            """Notice when the client leaves: a plain answer would never do."""
-            while (await receive())["type"] != "http.disconnect":
-                pass
+        def left() -> None:
             if source.leave():
-                group.cancel_scope.cancel()
+                scope.cancel()
 
-        pulse = Pulse(reply)
-        group.start_soon(watch)
-        group.start_soon(pulse.beat)
+        gone.watch(left)
         try:
-            async with source.open() as events:
+            async with beating(reply) as pulse, source.open() as events:
                 async for event in events:
                     pulse.touch()
                     await reply.event(event)
@@ -87,7 +83,8 @@ async def serve(source: Source, reply: Reply, receive: ASGIReceiveCallable) -> N
         except Exception as error:  # noqa: BLE001 - where a request ends: the client hears that it did
             _log.exception("prediction failed", request_id=source.completion_id)
             await reply.fail(tell(error))
-        group.cancel_scope.cancel()
+        finally:
+            gone.forget()
 
 
 def _reply(call: Call, source: Source, send: ASGISendCallable) -> Reply:

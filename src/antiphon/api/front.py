@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 from uuid import UUID, uuid4
 
 import structlog
@@ -23,8 +24,15 @@ _log = structlog.get_logger()
 class Front:
     """The outermost application."""
 
-    def __init__(self, app: ASGI3Application, keys: Keys) -> None:
-        self._app, self._keys = app, keys
+    def __init__(self, app: ASGI3Application, keys: Keys, direct: Mapping[tuple[str, str], ASGI3Application]) -> None:
+        """Stand before an application.
+
+        Args:
+            app: whatever serves the other paths.
+            keys: who may ask.
+            direct: what serves a method and a path without a way through a framework.
+        """
+        self._app, self._keys, self._direct = app, keys, direct
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one request."""
@@ -36,7 +44,8 @@ class Front:
         try:
             if scope["path"] not in PUBLIC:
                 scope["state"]["account"] = await self._account(scope)
-            await self._app(scope, receive, sender)
+            app = self._direct.get((scope["method"], scope["path"]), self._app)
+            await app(scope, receive, sender)
         except Exception as error:  # noqa: BLE001 - the net: nothing of it may reach a client but its kind
             if not isinstance(error, AntiphonError):
                 _log.exception("request failed", request_id=str(request_id), path=_safe(scope["path"]))

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from antiphon.api.gone import KEY, Gone
 from antiphon.domain.errors import AntiphonError, HeadersTooLarge, MalformedHttp
 from antiphon.wire.openai import error_body
 
@@ -94,11 +95,17 @@ class Protocol(HttpToolsProtocol):
         for name in list(self._timers):
             self._disarm(name)
         # uvicorn tells the last request only, which is not the one that runs when a client sends ahead.
+        self._disconnect()
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def _disconnect(self) -> None:
+        """Tell every request that is not answered yet that its client is gone."""
         for cycle in self._cycles:
             cycle.disconnected = True
             cycle.message_event.set()
-        self.pipeline.clear()
-        super().connection_lost(exc)
+            if not cycle.response_complete:
+                cycle.scope["state"][KEY].tell()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -138,6 +145,7 @@ class Protocol(HttpToolsProtocol):
             self._refusal = refusal
             raise _Refused
         self._arm("receive", BODY_S, self._cut)
+        self.scope["state"][KEY] = Gone()
         super().on_headers_complete()
         self._cycles.append(self.cycle)
         if len(self.pipeline) > MOST_AHEAD:
@@ -181,9 +189,7 @@ class Protocol(HttpToolsProtocol):
         if self._active is not None and not is_unread:
             self.transport.close()  # an earlier answer is still being written: nothing may be mixed into it
             return
-        for cycle in self._cycles:
-            cycle.disconnected = True
-            cycle.message_event.set()
+        self._disconnect()
         refusal, body = self._refusal, error_body(self._refusal)
         status = HTTPStatus(refusal.status)
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"

@@ -1,6 +1,8 @@
 """Keeps a silent stream's connection open."""
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import anyio
 
@@ -12,6 +14,8 @@ KEEP_ALIVE_S = 15.0
 
 class Pulse:
     """One reply's."""
+
+    __slots__ = ("_last", "_reply")
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -27,3 +31,23 @@ class Pulse:
             await anyio.sleep(KEEP_ALIVE_S)
             if time.monotonic() - self._last >= KEEP_ALIVE_S:
                 await self._reply.keep_alive()
+
+
+def beating(reply: Reply) -> AbstractAsyncContextManager[Pulse]:
+    """Keep a reply's connection open for the body, if it is one that can be."""
+    pulse = Pulse(reply)
+    return _beating(pulse) if reply.can_beat else nullcontext(pulse)
+
+
+@asynccontextmanager
+async def _beating(pulse: Pulse) -> AsyncGenerator[Pulse]:
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(pulse.beat)
+        try:
+            yield pulse
+        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

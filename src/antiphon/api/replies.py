@@ -1,7 +1,7 @@
 """The two forms an answer takes. Both read one stream of events; nothing else knows which one it is."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from uvicorn._types import ASGISendCallable
 
@@ -25,6 +25,9 @@ STREAM_HEADERS: tuple[Header, ...] = (
 class Reply(Protocol):
     """One answer on its way to a client."""
 
+    can_beat: ClassVar[bool]
+    """Whether something can be sent before all is known."""
+
     async def event(self, event: Event) -> None:
         """Take the next event."""
 
@@ -40,6 +43,8 @@ class Reply(Protocol):
 
 class WholeReply:
     """One JSON body, when all is known."""
+
+    can_beat: ClassVar[bool] = False
 
     def __init__(
         self, send: ASGISendCallable, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]
@@ -65,6 +70,8 @@ class WholeReply:
 
 class EventReply:
     """Server-sent events, as they come. The first event, `Accepted`, commits the status."""
+
+    can_beat: ClassVar[bool] = True
 
     def __init__(
         self, send: ASGISendCallable, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]
