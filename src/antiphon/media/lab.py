@@ -7,8 +7,9 @@ from typing import Literal, cast
 
 import anyio
 
+from antiphon.domain.errors import EngineUnavailable
 from antiphon.domain.media import AudioFormat, Document, Image, MediaUnfit, Sound
-from antiphon.media.child import Child, ChildFailed, Limits
+from antiphon.media.child import Child, ChildDown, ChildFailed, Limits
 from antiphon.media.images import judge_image
 from antiphon.media.jobs import Bytes, Drawn, Job, Paper, Picture, Pressing, Read, Recording, Refused, Result
 from antiphon.media.kinds import is_pdf
@@ -80,10 +81,17 @@ class Lab:
             return pcm
         return cast("Bytes", await self._do(Pressing(pcm, form), "The speech")).data
 
+    def close(self) -> None:
+        """Take no more jobs."""
+        self._send.close()
+        self._idle.close()
+
     async def _do(self, job: Job, what: str) -> Result:
         child = await self._idle.receive()
         try:
             result = await child.do(job)
+        except ChildDown:
+            raise EngineUnavailable("Media cannot be processed now.") from None
         except ChildFailed:
             raise MediaUnfit(f"{what} could not be processed.") from None
         finally:
@@ -103,7 +111,9 @@ async def open_lab() -> AsyncGenerator[Lab]:
     async with AsyncExitStack() as stack:
         for child in children:
             await stack.enter_async_context(child.open())
-        yield Lab(children)
+        lab = Lab(children)
+        stack.callback(lab.close)
+        yield lab
 
 
 async def decode_base64(text: str) -> bytes:
