@@ -78,6 +78,8 @@ class _Perceiver:
             woven.sense(medium.at, partial(_sight, image))
         elif medium.kind == "file":
             document = await senses.read(medium, self._account, has_sight="image_url" in self._features)
+            if not document.text.strip() and not document.pages:
+                raise MediaUnfit("The file has no text, and this model sees no pictures.")
             title = f"{document.name}:\n" if document.name else ""
             woven.say(medium.at, f"{title}{document.text}")
             for page in document.pages:
