@@ -6,6 +6,7 @@ import select
 import socket
 import sqlite3
 import time
+from urllib.parse import unquote
 
 import httpx
 import openai
@@ -117,6 +118,14 @@ def test_a_request_names_a_file_by_its_id(kept):
         client(kept).chat.completions.create(model="test/echo", messages=[{"role": "user", "content": [part]}])
     assert refused.value.body["detail"][0]["loc"] == ["body", "messages", 0, "content", 0]
     assert refused.value.code == "file_not_found"
+
+
+@pytest.mark.parametrize("key", ["%00", "a%00b", "%FF", "file-%F0%9F%98%80", "x" * 3000])
+def test_an_id_that_no_file_can_have_is_that_of_no_file(kept, key):
+    for path in (f"/v1/files/{key}", f"/v1/files/{key}/content", f"/v1/files?after={key}"):
+        assert kept.get(path).json()["error"]["code"] == "file_not_found"
+    part = {"type": "file", "file": {"file_id": unquote(key)}}
+    assert kept.chat("test/echo", [part]).json()["error"]["code"] == "file_not_found"
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from functools import partial
 
 import anyio
 import structlog
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, insert, or_, select, text
 
 from antiphon.core.files import Quota
 from antiphon.domain.errors import StorageUnavailable, UnknownFile
-from antiphon.domain.files import File
+from antiphon.domain.files import FILE_ID, File
 from antiphon.store.database import Database
 from antiphon.store.tables import files
 
@@ -137,6 +137,8 @@ def _sweep(connection: Connection) -> int:
 
 
 def _one(account: str, file_id: str) -> ColumnElement[bool]:
+    if not FILE_ID.fullmatch(file_id):
+        return false()  # what clients may say (U+0000) is no text to PostgreSQL
     return and_(files.c.id == file_id, files.c.account == account, files.c.expires > _now())
 
 
