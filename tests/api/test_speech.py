@@ -186,7 +186,7 @@ def test_a_later_turn_may_name_a_spoken_answer_until_it_expires_and_only_its_own
         model=REAL, messages=[turns[0], {"role": "assistant", "content": ""}, turns[2]], max_completion_tokens=1
     )
     assert answer.usage.prompt_tokens > without.usage.prompt_tokens
-    for unknown in ("audio_0", key[:-1] + "7", f"audio_{'0' * 32}_0"):
+    for unknown in ("", "audio_0", key[:-1] + "7", f"audio_{'0' * 32}_0"):
         turns[1]["audio"]["id"] = unknown
         with pytest.raises(openai.UnprocessableEntityError) as refused:
             client(voiced).chat.completions.create(model="test/echo", messages=turns)

@@ -32,7 +32,7 @@ async def perceive(request: ChatRequest, account: str, features: Mapping[str, st
     Raises:
         InvalidRequest: with every part that cannot be taken in.
     """
-    if not any(message.media or message.speech_id for message in request.messages):
+    if not any(message.media or message.speech_id is not None for message in request.messages):
         return Perceived(request)
     perceiver = _Perceiver(account, features, senses)
     messages = [await perceiver.message(index, message) for index, message in enumerate(request.messages)]
