@@ -88,8 +88,12 @@ class Child(Generic[Answer]):
             with anyio.CancelScope(shield=True):
                 await self._end()
 
-    async def do(self, job: msgspec.Struct) -> Answer:
+    async def do(self, job: msgspec.Struct, job_s: float | None = None) -> Answer:
         """Have a job done, behind those that came before. Cancelled, it is broken off.
+
+        Args:
+            job: what is asked.
+            job_s: how long this one may take, where that is not what others may.
 
         Raises:
             ChildDown: there is no child to do it.
@@ -100,7 +104,7 @@ class Child(Generic[Answer]):
             process = await self._running()
             is_done = False
             try:
-                with anyio.fail_after(self._limits.job_s):
+                with anyio.fail_after(self._limits.job_s if job_s is None else job_s):
                     answer = await self._exchange(process, frame)
                 is_done = True
             except (TimeoutError, OSError, anyio.BrokenResourceError, anyio.IncompleteRead, msgspec.MsgspecError) as e:

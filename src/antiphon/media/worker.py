@@ -3,7 +3,7 @@
 import msgspec
 
 from antiphon.media.decode import draw, listen, press, read_paper
-from antiphon.media.inside import CPU_S, Bounds, serve
+from antiphon.media.inside import CPU_S, Bounds, grant, serve
 from antiphon.media.jobs import Job, Paper, Picture, Pressing, Recording, Refused, Result
 
 MEMORY_BYTES = 1 << 30
@@ -24,6 +24,7 @@ def work(body: bytes) -> Result:
             case Paper():
                 return read_paper(job)
             case Pressing():
+                grant(job.cpu_s)
                 return press(job)
     except MemoryError:
         return Refused("It takes too much memory.")
