@@ -24,7 +24,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.conftest import serving
+from tests.conftest import serving, until
 from tests.outbound.conftest import canary
 
 SUPPORTED = "Not a supported image: PNG, JPEG, WebP or GIF."
@@ -531,6 +531,13 @@ slots = 64
 number = 1
 engine = "scripted"
 script = { echo = true, senses = ["image_url"] }
+[models."test/few"]
+slots = 1
+queue = 1
+[[models."test/few".versions]]
+number = 1
+engine = "scripted"
+script = { echo = true, senses = ["image_url"] }
 """
     proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     with serving(tmp_path_factory.mktemp("near"), config, **proxy) as server:
@@ -557,6 +564,20 @@ def test_a_body_that_drips_is_given_up_within_ten_seconds(near, site):
     begun = time.monotonic()
     assert refusal(near, image_part(f"http://127.0.0.1:{site.port}/drip")) == "This URL cannot be fetched."
     assert 9 < time.monotonic() - begun < 13
+
+
+def test_no_more_requests_take_pictures_in_than_could_run_or_wait(near, site):
+    slow = image_part(f"http://127.0.0.1:{site.port}/drip")
+    body = {"model": "test/few", "messages": [{"role": "user", "content": [slow]}]}
+    site.asked.clear()
+    with near.open_chat(body), near.open_chat(body):
+        until(lambda: len(site.asked) == 2)
+        answer = ask(near, slow, model="test/few")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_full")
+        assert len(site.asked) == 2
+        assert near.chat("test/few", "Text waits for nobody's pictures.").status_code == 200
+    shown = image_part(encoded(picture(), "PNG"))
+    until(lambda: ask(near, shown, model="test/few").status_code == 200)
 
 
 @pytest.mark.parametrize("field", ["api_base", "base_url", "api_key", "extra_headers", "headers"])

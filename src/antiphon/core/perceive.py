@@ -20,6 +20,11 @@ class Perceived:
     """How much sound was put into words for it; an engine that hears by itself counts for itself."""
 
 
+def has_media(request: ChatRequest) -> bool:
+    """Whether there is anything to take in."""
+    return any(message.media or message.speech_id is not None for message in request.messages)
+
+
 async def perceive(request: ChatRequest, account: str, features: Mapping[str, str], senses: Senses) -> Perceived:
     """Take in all that a request's messages carry.
 
@@ -32,7 +37,7 @@ async def perceive(request: ChatRequest, account: str, features: Mapping[str, st
     Raises:
         InvalidRequest: with every part that cannot be taken in.
     """
-    if not any(message.media or message.speech_id is not None for message in request.messages):
+    if not has_media(request):
         return Perceived(request)
     perceiver = _Perceiver(account, features, senses)
     messages = [await perceiver.message(index, message) for index, message in enumerate(request.messages)]

@@ -10,7 +10,7 @@ import anyio
 from anyio import CancelScope
 
 from antiphon.core.fold import Fold
-from antiphon.core.perceive import perceive
+from antiphon.core.perceive import has_media, perceive
 from antiphon.core.records import Records
 from antiphon.core.running import Call, Running
 from antiphon.core.senses import NO_SENSES, Senses
@@ -115,8 +115,10 @@ class Predictor:
     @asynccontextmanager
     async def _stream(self, running: Running) -> AsyncGenerator[None]:
         call, engine = running.call, running.call.resolved.engine
-        perceived = await perceive(call.contract.request, call.work.account, engine.features, self.senses)
-        async with call.resolved.admission.hold(call.work.request.sampling.n):
+        admission, request = call.resolved.admission, call.contract.request
+        with admission.approach() if has_media(request) else nullcontext():
+            perceived = await perceive(request, call.work.account, engine.features, self.senses)
+        async with admission.hold(call.work.request.sampling.n):
             self._move(running, Status.STARTING)
             async with (
                 engine.stream(replace(call.work, request=perceived.request)) as events,
