@@ -203,14 +203,18 @@ memory and 10 s. What is refused is refused with 422 at its place: `["body", "me
 | `file` | PDF, and any text in UTF-8 | {PDF_PAGES} pages, {TEXT_CHARS:,} characters | \
 its text, under its name; for models that see its first {PDF_PICTURES} pages too |
 
+A file of which a model would get nothing, a scan without text for one that does not see, is refused too.
+
 Files can be put here first (`POST /v1/files`, purpose `user_data`) and named by `file_id`, each account its own, until
-they expire.
+they expire. What an account may keep is bounded, and so is what it sends at once: past it, 400 `file_quota_exceeded`.
 
 ## Speech
 
 `modalities: ["text", "audio"]` with `audio: {{"voice": …, "format": …}}` has any model's answer spoken: wav, mp3, flac,
 opus (ogg), aac (ADTS) or pcm16 ({SPOKEN_HZ} Hz, one channel); a stream carries pcm16 only. Sentences are said while the
-next ones are being written. Tool calls and thinking are not spoken. A later turn may name a spoken answer by its id for
+next ones are being written. Tool calls and thinking are not spoken. The
+voices say English; of other scripts and of emoji they say nothing, and an answer of nothing else comes as `content`, in
+a stream as a transcript without samples. A later turn may name a spoken answer by its id for
 {SPEECH_KEPT_S // 60} minutes, where predictions are recorded.
 
 | voice | is Kokoro's |

@@ -41,7 +41,7 @@ from antiphon.settings import LlamaCppVersion, ScriptedVersion, Settings, Speech
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
 from antiphon.store.database import Database
-from antiphon.store.files import SqlFiles
+from antiphon.store.files import open_files
 from antiphon.store.idempotency import SqlIdempotency
 from antiphon.store.keeping import Keeper, Retention
 from antiphon.store.keys import ADMIN, SqlKeys, open_keys
@@ -106,7 +106,7 @@ async def _services(
             hooks.send(record.id, record.webhook, prediction_body(record))
 
     archive = SqlArchive(database)
-    files, media = SqlFiles(database), settings.media
+    files = await stack.enter_async_context(open_files(database))
     senses = await _senses(settings, archive, files, stack)
     predictor, is_store_well = await _predictor(settings, database, senses, notify, stack)
     background = Background(predictor)
@@ -120,7 +120,7 @@ async def _services(
         completions=SqlCompletions(database),
         idempotency=SqlIdempotency(database),
         files=files,
-        file_limits=FileLimits(media.file_bytes, media.file_retain_s, Quota(media.account_files, media.account_bytes)),
+        file_limits=_file_limits(settings),
         limits=_limits(settings),
         deadline_s=settings.server.deadline_s,
         is_store_well=is_store_well,
@@ -269,6 +269,12 @@ def _definition_digest(version: VersionSettings) -> str:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(body_bytes=settings.server.body_bytes, **settings.limits.model_dump())
+
+
+def _file_limits(settings: Settings) -> FileLimits:
+    media = settings.media
+    quota = Quota(media.account_files, media.account_bytes)
+    return FileLimits(media.file_bytes, media.file_retain_s, quota, settings.home)
 
 
 def _banner(settings: Settings, port: int, key: str | None) -> str:

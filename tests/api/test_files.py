@@ -1,13 +1,19 @@
 """Files that clients put here, over both stores: each account its own, bounded, and gone when they expire."""
 
+import contextlib
+import resource
+import select
+import socket
 import sqlite3
 import time
+from urllib.parse import unquote
 
 import httpx
 import openai
+import psutil
 import pytest
 
-from tests.conftest import serving
+from tests.conftest import serving, until
 from tests.lives import kept_in, key_of
 from tests.streams import CLIENT
 
@@ -114,6 +120,14 @@ def test_a_request_names_a_file_by_its_id(kept):
     assert refused.value.code == "file_not_found"
 
 
+@pytest.mark.parametrize("key", ["%00", "a%00b", "%FF", "file-%F0%9F%98%80", "x" * 3000])
+def test_an_id_that_no_file_can_have_is_that_of_no_file(kept, key):
+    for path in (f"/v1/files/{key}", f"/v1/files/{key}/content", f"/v1/files?after={key}"):
+        assert kept.get(path).json()["error"]["code"] == "file_not_found"
+    part = {"type": "file", "file": {"file_id": unquote(key)}}
+    assert kept.chat("test/echo", [part]).json()["error"]["code"] == "file_not_found"
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
@@ -147,7 +161,7 @@ BAD = {
     "cut in a header": (form(FILE, PURPOSE)[:40], "file"),
     "nothing": (b"", "file"),
     "another boundary": (form(FILE, PURPOSE).replace(BOUNDARY.encode(), b"x"), "file"),
-    "many parts": (form(*[field(f"f{number}", b"x") for number in range(50)], FILE, PURPOSE), "file"),
+    "many parts": (form(*[field(f"f{number}", b"x") for number in range(50)], FILE, PURPOSE), "f0"),
     "long headers": (form(("Content-Disposition: form-data; name=" + "x" * 9000, b"x"), FILE, PURPOSE), "file"),
 }
 
@@ -183,13 +197,102 @@ def test_files_are_bounded_each_and_together(tmp_path):
         assert send(server, b"x" * 40_000).status_code == 413
         put(server, b"x" * 1000)
         put(server, b"x" * 900)
-        with pytest.raises(openai.BadRequestError, match="2000 bytes"):
+        with pytest.raises(openai.BadRequestError, match="2000 bytes") as refused:
             put(server, b"x" * 200)
+        assert (refused.value.code, refused.value.param) == ("file_quota_exceeded", "file")
         last = put(server, b"x" * 50)
-        with pytest.raises(openai.BadRequestError, match="3 files"):
+        with pytest.raises(openai.BadRequestError, match="3 files") as refused:
             put(server, b"x")
+        assert (refused.value.code, refused.value.param) == ("file_quota_exceeded", "file")
         client(server).files.delete(last.id)
         put(server, b"x")
+
+
+def begin(server, size, sent):
+    """Send the head of an upload of a file of `size` bytes and `sent` bytes of it; give the socket, and the rest."""
+    whole = form(PURPOSE, field("file", b"x" * size, '; filename="a.bin"'))
+    head = server.request_bytes(whole, "Connection: close", path="/v1/files")[: -len(whole)]
+    head = head.replace(b"application/json", b"multipart/form-data; boundary=" + BOUNDARY.encode())
+    link = socket.create_connection(("127.0.0.1", server.port))
+    link.settimeout(20)
+    link.sendall(head + whole[:sent])
+    return link, whole[sent:]
+
+
+def answer_of(link):
+    return read_to_end(link).partition(b"\r\n\r\n")
+
+
+def read_to_end(link):
+    received = b""
+    with contextlib.suppress(TimeoutError):
+        while data := link.recv(65536):
+            received += data
+    return received
+
+
+def test_what_arrives_of_many_large_files_lies_on_disk_and_not_in_memory(tmp_path):
+    with serving(tmp_path, kept_in("sqlite:///a.db")) as server, contextlib.ExitStack() as stack:
+        put(server, b"x" * 1_000_000)
+        process = psutil.Process(server.process.pid)
+        before = process.memory_info().rss
+        begun = [begin(server, 15_000_000, 14_000_000) for _ in range(12)]
+        for link, _ in begun:
+            stack.enter_context(link)
+        until(lambda: process.io_counters().write_chars > 160_000_000, 20)
+        assert process.memory_info().rss - before < 60_000_000
+        for link, rest in begun:
+            link.sendall(rest)
+        assert [answer_of(link)[0][:12] for link, _ in begun] == [b"HTTP/1.1 200"] * 12
+
+
+def test_an_upload_that_becomes_too_much_is_answered_while_it_is_still_being_sent(tmp_path):
+    config = "[media]\nfile_bytes = 4_000_000\naccount_bytes = 3_000_000\n" + kept_in("sqlite:///a.db")
+    with serving(tmp_path, config) as server:
+        put(server, b"x" * 1_000_000)
+        link, _ = begin(server, 3_500_000, 2_500_000)
+        with link:
+            head, _, body = answer_of(link)
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"file_quota_exceeded" in body
+        # What two send at the same time counts together.
+        first, rest = begin(server, 1_500_000, 1_400_000)
+        second, _ = begin(server, 1_500_000, 1_400_000)
+        with first, second:
+            answered = next(iter(select.select([first, second], [], [], 20)[0]))
+            assert b"file_quota_exceeded" in answer_of(answered)[2]
+            other = second if answered is first else first
+            other.sendall(rest)
+            assert other.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_sends_far_too_much_gets_to_read_why(tmp_path):
+    with serving(tmp_path, "[media]\nfile_bytes = 1_000_000\n" + kept_in("sqlite:///a.db")) as server:
+        body = form(PURPOSE, field("file", b"x" * 30_000_000, '; filename="a.bin"'))
+        assert send(server, body).json()["error"]["code"] == "request_too_large"
+        answer = send(server, (body[at : at + 65_536] for at in range(0, len(body), 65_536)))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+
+
+def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tmp_path):
+    config = "[media]\naccount_bytes = 3_000_000\n" + kept_in("sqlite:///a.db")
+    with serving(tmp_path, config) as server:
+        process = psutil.Process(server.process.pid)
+        put(server)
+        before = until(lambda: process.num_fds() if not process.net_connections()[1:] else None)
+        for _ in range(3):
+            begin(server, 2_500_000, 2_400_000)[0].close()
+        until(lambda: process.num_fds() <= before)
+        put(server, b"x" * 2_500_000)
+
+
+def test_a_disk_without_room_is_said_to_be_one(tmp_path):
+    with serving(tmp_path, kept_in("sqlite:///a.db")) as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+        with pytest.raises(openai.APIStatusError) as refused:
+            put(server, b"x" * 5_000_000)
+        assert (refused.value.status_code, refused.value.code) == (503, "storage_unavailable")
+        assert client(server).files.content(put(server).id).read() == b"Hello from a file."
 
 
 def test_an_expired_file_is_gone_at_once_and_makes_room(tmp_path):
@@ -206,6 +309,12 @@ def test_an_expired_file_is_gone_at_once_and_makes_room(tmp_path):
         assert len(list(client(server).files.list())) == 1
 
 
-def test_files_need_no_record_of_predictions(tmp_path):
-    with serving(tmp_path, "[store]\nrecord = false\n") as server:
+def test_files_need_no_record_of_predictions_to_be_kept_and_removed(tmp_path):
+    config = "[store]\nrecord = false\nurl = 'sqlite:///a.db'\n"
+    with serving(tmp_path, config) as server:
         assert client(server).files.content(put(server).id).read() == b"Hello from a file."
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.execute("UPDATE files SET expires = 1")
+        database.commit()
+        with serving(tmp_path, config):
+            until(lambda: database.execute("SELECT count(*) FROM files").fetchone() == (0,))

@@ -24,7 +24,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.conftest import serving
+from tests.conftest import serving, until
 from tests.outbound.conftest import canary
 
 SUPPORTED = "Not a supported image: PNG, JPEG, WebP or GIF."
@@ -331,6 +331,21 @@ def test_what_is_no_sound_is_refused_in_one_sentence(stage, data):
     refusal(stage, sound_part(data))
 
 
+@pytest.mark.parametrize("length", [0, 0x7FFF_F000, 0x7FFF_FFDB, 0x8000_0000, 0xFFFF_FFFF])
+def test_a_wav_from_a_pipe_is_heard_whatever_its_writer_put_for_a_length_it_did_not_know(stage, length):
+    assert "[sound:0.10s:" in said(stage, sound_part(wav(length=length)))
+
+
+def test_what_stands_between_and_behind_an_mp3_s_frames_is_skipped(stage):
+    out = io.BytesIO()
+    soundfile.write(out, TONE, 16_000, format="MP3")
+    tag = b"ID3\x04\0\0\0\0\x07\x68" + bytes(1000)
+    for between in (tag, b"", bytes(500)):
+        data = tag + out.getvalue() + between + out.getvalue() + bytes(1000)
+        (seconds,) = re.findall(r"\[sound:([\d.]+)s:", said(stage, sound_part(data, "mp3")))
+        assert float(seconds) == pytest.approx(2.0, abs=0.3)
+
+
 def test_a_sound_whose_header_says_less_than_there_is_is_bounded_while_it_is_decoded(stage):
     """Forty minutes of silence are a small FLAC, and its header may say that its length is not known."""
     data = bytearray(flac(np.zeros(16_000 * 40 * 60, np.int16)))
@@ -379,6 +394,16 @@ def test_a_text_file_is_read_as_it_is(stage):
 )
 def test_a_file_that_cannot_be_read_is_refused(stage, data):
     refusal(stage, file_part(data), model="test/echo")
+
+
+@pytest.mark.parametrize("before", [b"\n", b"\xef\xbb\xbf", b"  \r\n"])
+def test_blanks_before_a_paper_do_not_make_it_a_text(stage, before):
+    assert said(stage, file_part(before + PDF), model="test/echo") == "Hello from paper"
+
+
+@pytest.mark.parametrize("data", [PDF.replace(b"Hello from paper", b""), b" \n", b"\xef\xbb\xbf"])
+def test_a_file_of_which_a_model_would_get_nothing_is_refused(stage, data):
+    assert "no text" in refusal(stage, file_part(data), model="test/echo")
 
 
 def test_a_paper_of_a_million_pages_is_refused(stage):
@@ -506,6 +531,13 @@ slots = 64
 number = 1
 engine = "scripted"
 script = { echo = true, senses = ["image_url"] }
+[models."test/few"]
+slots = 1
+queue = 1
+[[models."test/few".versions]]
+number = 1
+engine = "scripted"
+script = { echo = true, senses = ["image_url"] }
 """
     proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     with serving(tmp_path_factory.mktemp("near"), config, **proxy) as server:
@@ -532,6 +564,20 @@ def test_a_body_that_drips_is_given_up_within_ten_seconds(near, site):
     begun = time.monotonic()
     assert refusal(near, image_part(f"http://127.0.0.1:{site.port}/drip")) == "This URL cannot be fetched."
     assert 9 < time.monotonic() - begun < 13
+
+
+def test_no_more_requests_take_pictures_in_than_could_run_or_wait(near, site):
+    slow = image_part(f"http://127.0.0.1:{site.port}/drip")
+    body = {"model": "test/few", "messages": [{"role": "user", "content": [slow]}]}
+    site.asked.clear()
+    with near.open_chat(body), near.open_chat(body):
+        until(lambda: len(site.asked) == 2)
+        answer = ask(near, slow, model="test/few")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_full")
+        assert len(site.asked) == 2
+        assert near.chat("test/few", "Text waits for nobody's pictures.").status_code == 200
+    shown = image_part(encoded(picture(), "PNG"))
+    until(lambda: ask(near, shown, model="test/few").status_code == 200)
 
 
 @pytest.mark.parametrize("field", ["api_base", "base_url", "api_key", "extra_headers", "headers"])

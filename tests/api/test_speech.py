@@ -8,6 +8,7 @@ import re
 import socket
 import sqlite3
 import time
+from uuid import UUID
 
 import av
 import numpy as np
@@ -185,11 +186,22 @@ def test_a_later_turn_may_name_a_spoken_answer_until_it_expires_and_only_its_own
         model=REAL, messages=[turns[0], {"role": "assistant", "content": ""}, turns[2]], max_completion_tokens=1
     )
     assert answer.usage.prompt_tokens > without.usage.prompt_tokens
-    for unknown in ("audio_0", key[:-1] + "7", f"audio_{'0' * 32}_0"):
+    for unknown in ("", "audio_0", key[:-1] + "7", f"audio_{'0' * 32}_0"):
         turns[1]["audio"]["id"] = unknown
         with pytest.raises(openai.UnprocessableEntityError) as refused:
             client(voiced).chat.completions.create(model="test/echo", messages=turns)
         assert refused.value.body["detail"][0]["loc"] == ["body", "messages", 1, "audio", "id"]
+
+
+def test_a_streamed_answer_that_no_voice_can_say_may_be_named_and_followed_as_it_was_told(voiced):
+    stream = deltas(spoken(voiced, "\u4f60\u597d\u3002", "pcm16", stream=True))
+    told = [delta.audio for delta, _ in stream if getattr(delta, "audio", None)]
+    assert [one.transcript for one in told if one.transcript] == ["\u4f60\u597d\u3002"]
+    assert not any(one.data for one in told)
+    turns = [{"role": "assistant", "audio": {"id": told[0].id}}, {"role": "user", "content": "So?"}]
+    assert client(voiced).chat.completions.create(model="test/echo", messages=turns)
+    followed = voiced.get(f"/v1/predictions/{UUID(told[0].id[6:38])}/stream").text
+    assert '"transcript":"' in followed
 
 
 def test_an_unknown_voice_is_refused_with_the_names_of_those_there_are(voiced):

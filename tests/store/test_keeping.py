@@ -20,7 +20,7 @@ from antiphon.store.archive import SqlArchive
 from antiphon.store.database import open_database
 from antiphon.store.idempotency import KEPT_S, SqlIdempotency
 from antiphon.store.keeping import Keeper, Retention
-from antiphon.store.tables import files, idempotency, instances, labels, predictions
+from antiphon.store.tables import idempotency, instances, labels, predictions
 from tests.store.kit import begun, kept, moved, rows, statuses, write
 
 pytestmark = pytest.mark.anyio
@@ -312,15 +312,3 @@ async def test_idempotency_keys_are_forgotten_after_a_day(database, tmp_path):
             return names == ["new"]
 
         await until_true(is_done)
-
-
-@pytest.mark.usefixtures("often")
-async def test_files_that_have_expired_are_removed_and_others_are_not(database, tmp_path):
-    now = int(time.time())
-    row = {"account": "me", "filename": "a", "size": 1, "created": now - 10, "content": b"x"}
-    expiring = [row | {"id": "old", "expires": now - 1}, row | {"id": "new", "expires": now + 60}]
-    await database.write(lambda connection: connection.execute(insert(files), expiring))
-    async with keeping_it(database, tmp_path / "run"):
-        with fail_after(10):
-            while [row.id for row in await rows(database, files)] != ["new"]:
-                await anyio.sleep(0.05)

@@ -157,6 +157,28 @@ PARTS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ({"type": "image_url", "image_url": {"url": "data:,", "detail": "huge"}}, "image_url.detail"),
+        ({"type": "image_url", "image_url": {"url": "data:,", "detail": 3}}, "image_url.detail"),
+        ({"type": "input_audio", "input_audio": {"data": "aa", "format": "webm"}}, "input_audio.format"),
+        ({"type": "input_audio", "input_audio": {"data": "aa"}}, "input_audio.format"),
+        ({"type": "text", "text": 3}, "text"),
+        ({"type": "file", "file": "x"}, "file"),
+    ],
+)
+def test_what_is_wrong_within_a_part_is_found_there_only_and_not_at_the_content_too(part, place):
+    content = [{"type": "text", "text": "a"}, part]
+    assert [param for param, _ in faults(messages=[{"role": "user", "content": content}])] == [
+        f"messages[0].content[1].{place}"
+    ]
+
+
+def test_content_of_a_wrong_type_is_found_at_the_content():
+    assert faults(messages=[{"role": "user", "content": 3}]) == [("messages[0].content", TYPE)]
+
+
 @pytest.mark.parametrize("kind", sorted(PARTS))
 def test_a_content_part_that_is_not_text_is_asked_for_with_its_place(kind):
     content = [{"type": "text", "text": "x"}, {"type": kind, kind: PARTS[kind]}]

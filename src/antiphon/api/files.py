@@ -1,22 +1,20 @@
 """OpenAI's five routes for files, which requests name by `file_id`."""
 
-import time
 from typing import Annotated, Literal, NoReturn
-from uuid import uuid4
 
-import anyio
 from fastapi import APIRouter, Query, Request, Response
+from starlette.types import Receive, Scope, Send
+from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent
 
-from antiphon.api.incoming import read_bytes
+from antiphon.api.incoming import refuse_body
 from antiphon.api.services import Services
-from antiphon.domain.errors import BodyTooLarge, UnknownFile
-from antiphon.domain.files import PURPOSE, File
-from antiphon.wire.files import deleted_file, file_body, files_body, read_upload
+from antiphon.api.uploads import Uploads
+from antiphon.domain.errors import AntiphonError, UnknownFile
+from antiphon.domain.files import PURPOSE
+from antiphon.wire.files import deleted_file, file_body, files_body
 
 PATH = "/v1/files"
 _ONE = PATH + "/{file_id}"
-FORM_BYTES = 16_384
-"""What a form may have beside its file."""
 MOST = 10_000
 
 
@@ -34,20 +32,16 @@ def router(services: Services) -> APIRouter:
 
 class _Files:
     def __init__(self, services: Services) -> None:
-        self._files, self._limits = services.files, services.file_limits
+        self._files, self._uploads = services.files, Uploads(services.files, services.file_limits)
 
     async def create(self, request: Request) -> Response:
-        limits = self._limits
-        # starlette's scope is a plain mapping
-        body = await read_bytes(request.scope, request.receive, limits.file_bytes + FORM_BYTES)  # type: ignore[arg-type]
-        content_type = request.headers.get("content-type", "").encode("latin-1", "replace")
-        upload = await anyio.to_thread.run_sync(read_upload, body, content_type)
-        if len(upload.content) > limits.file_bytes:
-            raise BodyTooLarge(f"A file has at most {limits.file_bytes} bytes.")
-        now = int(time.time())
-        expires = now + min(upload.expires_after_s or limits.retain_s, limits.retain_s)
-        file = File(f"file-{uuid4().hex}", request.state.account, upload.filename, len(upload.content), now, expires)
-        await self._files.add(file, upload.content, limits.quota)
+        body = _Body(request.receive)  # type: ignore[arg-type]  # starlette's messages are plain mappings
+        try:
+            file = await self._uploads.take(request.scope, body.receive, request.state.account)  # type: ignore[arg-type]
+        except AntiphonError as error:
+            if body.is_read:
+                raise
+            return _Refusal(error)
         return _json(file_body(file))
 
     async def list(
@@ -75,6 +69,30 @@ class _Files:
         if not await self._files.remove(request.state.account, file_id):
             _unknown()
         return _json(deleted_file(file_id))
+
+
+class _Body:
+    """A request's body; knows whether it was read to its end."""
+
+    def __init__(self, receive: ASGIReceiveCallable) -> None:
+        self._receive = receive
+        self.is_read = False
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await self._receive()
+        self.is_read = message["type"] != "http.request" or not message["more_body"]
+        return message
+
+
+class _Refusal(Response):
+    """An error for a client that is still sending: one that is not heard out does not hear the answer either."""
+
+    def __init__(self, error: AntiphonError) -> None:
+        super().__init__()
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await refuse_body(send, receive, self._error)  # type: ignore[arg-type]
 
 
 def _unknown() -> NoReturn:

@@ -26,7 +26,7 @@ from antiphon.wire import sse
 from antiphon.wire.chunks import ChunkWriter
 from antiphon.wire.openai import Form, ReplyHead
 from antiphon.wire.places import bad_event_id, place_id, read_place_id
-from antiphon.wire.stored import asked_choices, completion_id, read_kept
+from antiphon.wire.stored import asked_choices, completion_id, is_spoken, read_kept
 from antiphon.wire.wriftai import DONE_ID, INIT_ID, done_data, error_data, event_frame, failure_data, init_data
 
 KEEP_ALIVE_S = 15.0
@@ -180,7 +180,7 @@ def _replay(record: Record, after: str | None) -> tuple[FoldReader, ChunkWriter]
     fold = Fold.of(kept.completion)
     reader = FoldReader(fold, _places(after, fold, is_over=True))
     head = ReplyHead(completion_id(record), record.created_us // 1_000_000, kept.model, kept.fingerprint)
-    return reader, _chunks(head, reader, kept.form)
+    return reader, _chunks(head, reader, replace(kept.form, is_spoken=is_spoken(record)))
 
 
 def _chunks(head: ReplyHead, reader: FoldReader, form: Form) -> ChunkWriter:

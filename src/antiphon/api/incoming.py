@@ -1,7 +1,7 @@
 """A request's body, read as far as it may be: the right type, no encoding, no more than the limit."""
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +9,7 @@ import anyio
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
-from antiphon.domain.errors import BodyTooLarge, UnsupportedMediaType
+from antiphon.domain.errors import AntiphonError, BodyTooLarge, UnsupportedMediaType
 from antiphon.wire.openai import error_body
 
 DISCARD_S = 2.0
@@ -57,11 +57,11 @@ async def read_body(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: 
     """
     if not _JSON.fullmatch((header(scope, b"content-type") or b"").strip()):
         raise UnsupportedMediaType("Send the request as Content-Type: application/json.")
-    return await read_bytes(scope, receive, most_bytes)
+    return b"".join([piece async for piece in read_pieces(scope, receive, most_bytes)])
 
 
-async def read_bytes(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: int) -> bytes:
-    """Read a body of any type.
+async def read_pieces(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: int) -> AsyncGenerator[bytes]:
+    """Read a body of any type as it comes.
 
     Raises:
         UnsupportedMediaType: it is compressed.
@@ -74,17 +74,16 @@ async def read_bytes(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes:
     too_large = BodyTooLarge(f"The request body is larger than {most_bytes} bytes.")
     if announced is not None and int(announced) > most_bytes:
         raise too_large
-    parts, size, more = [], 0, True
+    size, more = 0, True
     while more:
         message = await receive()
         if message["type"] != "http.request":
             raise ClientLeft
-        parts.append(message["body"])
         size += len(message["body"])
         more = message["more_body"]
         if size > most_bytes:
             raise too_large
-    return b"".join(parts)
+        yield message["body"]
 
 
 async def discard(receive: ASGIReceiveCallable) -> None:
@@ -98,14 +97,15 @@ async def discard(receive: ASGIReceiveCallable) -> None:
             size += len(message["body"])
 
 
-async def refuse_body(send: ASGISendCallable, receive: ASGIReceiveCallable, error: BodyTooLarge) -> None:
-    """Answer a body that is too large: the answer first, then the rest of the body, then the close.
+async def refuse_body(send: ASGISendCallable, receive: ASGIReceiveCallable, error: AntiphonError) -> None:
+    """Answer a body that is not read to its end: the answer first, then the rest of the body, then the close.
 
     In that order its sender can read it.
     """
     data = error_body(error)
     error.__traceback__ = None  # Its frames hold what came of the body, and the rest may take a while.
-    await answer.start(send, error.status, [answer.JSON, (b"content-length", b"%d" % len(data)), answer.CLOSE])
+    length = (b"content-length", b"%d" % len(data))
+    await answer.start(send, error.status, [answer.JSON, length, *answer.error_headers(error), answer.CLOSE])
     await answer.body(send, data, more=True)
     await discard(receive)
     await answer.body(send, b"")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from antiphon.core.background import Background
 from antiphon.core.files import Files, Quota
@@ -18,6 +19,8 @@ class FileLimits:
     file_bytes: int
     retain_s: int
     quota: Quota
+    folder: Path
+    """Where a large one lies while it arrives."""
 
 
 @dataclass(frozen=True, slots=True)

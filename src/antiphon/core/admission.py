@@ -1,13 +1,15 @@
 """Who may run now: a model's slots, and a bounded first-in-first-out queue for them."""
 
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import anyio
 
 from antiphon.domain.errors import QueueFull
+
+_FULL = "This model's queue is full. Try again later."
 
 
 @dataclass(eq=False, slots=True)
@@ -23,6 +25,7 @@ class Admission:
         self.slots = slots
         self.free = slots
         self._queue = queue
+        self._approaching = 0
         self._waiters: deque[_Waiter] = deque()
 
     def __repr__(self) -> str:
@@ -33,6 +36,21 @@ class Admission:
     def queued(self) -> int:
         """How many requests wait."""
         return len(self._waiters)
+
+    @contextmanager
+    def approach(self) -> Generator[None]:
+        """Make ready for the line, for the body: what is taken in meanwhile costs memory, so this has a bound too.
+
+        Raises:
+            QueueFull: as many as could run or wait are at it.
+        """
+        if self._approaching + len(self._waiters) >= self._queue + self.free:
+            raise QueueFull(_FULL)
+        self._approaching += 1
+        try:
+            yield
+        finally:
+            self._approaching -= 1
 
     @asynccontextmanager
     async def hold(self, slots: int) -> AsyncGenerator[None]:
@@ -52,7 +70,7 @@ class Admission:
 
     async def _wait(self, slots: int) -> None:
         if len(self._waiters) >= self._queue:
-            raise QueueFull("This model's queue is full. Try again later.")
+            raise QueueFull(_FULL)
         waiter = _Waiter(slots)
         self._waiters.append(waiter)
         try:

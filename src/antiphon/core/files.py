@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from antiphon.domain.errors import FileQuotaExceeded
 from antiphon.domain.files import File
 
 
@@ -14,6 +15,17 @@ class Quota:
     size: int
     """In bytes, all together."""
 
+    def check(self, files: int, size: int) -> None:
+        """Refuse what would be too much.
+
+        Raises:
+            FileQuotaExceeded: an account may not keep so many files, or not so many bytes in all.
+        """
+        if files > self.files:
+            raise FileQuotaExceeded(f"This account has {self.files} files, which is as many as it may.", param="file")
+        if size > self.size:
+            raise FileQuotaExceeded(f"This account may keep {self.size} bytes in all.", param="file")
+
 
 class Files(Protocol):
     """Files, for those whose they are. Every method raises StorageUnavailable when the store cannot be asked."""
@@ -22,8 +34,11 @@ class Files(Protocol):
         """Keep a file.
 
         Raises:
-            Unsupported: the account's quota is used up.
+            FileQuotaExceeded: the account's quota is used up.
         """
+
+    async def usage(self, account: str) -> tuple[int, int]:
+        """Give how many files an account has, and their bytes."""
 
     async def get(self, account: str, file_id: str) -> File | None:
         """Find a file of this account."""

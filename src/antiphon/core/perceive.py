@@ -20,6 +20,11 @@ class Perceived:
     """How much sound was put into words for it; an engine that hears by itself counts for itself."""
 
 
+def has_media(request: ChatRequest) -> bool:
+    """Whether there is anything to take in."""
+    return any(message.media or message.speech_id is not None for message in request.messages)
+
+
 async def perceive(request: ChatRequest, account: str, features: Mapping[str, str], senses: Senses) -> Perceived:
     """Take in all that a request's messages carry.
 
@@ -32,7 +37,7 @@ async def perceive(request: ChatRequest, account: str, features: Mapping[str, st
     Raises:
         InvalidRequest: with every part that cannot be taken in.
     """
-    if not any(message.media or message.speech_id for message in request.messages):
+    if not has_media(request):
         return Perceived(request)
     perceiver = _Perceiver(account, features, senses)
     messages = [await perceiver.message(index, message) for index, message in enumerate(request.messages)]
@@ -77,6 +82,8 @@ class _Perceiver:
             woven.sense(medium.at, partial(_sight, await self._image(medium)))
         elif medium.kind == "file":
             document = await senses.read(medium, self._account, has_sight="image_url" in self._features)
+            if not document.text.strip() and not document.pages:
+                raise MediaUnfit("The file has no text, and this model sees no pictures.")
             title = f"{document.name}:\n" if document.name else ""
             woven.say(medium.at, f"{title}{document.text}")
             for page in document.pages:

@@ -11,7 +11,7 @@ from anyio import CancelScope
 
 from antiphon.core.fanout import fanned
 from antiphon.core.fold import Fold
-from antiphon.core.perceive import perceive
+from antiphon.core.perceive import has_media, perceive
 from antiphon.core.records import Records
 from antiphon.core.running import Call, Running
 from antiphon.core.senses import NO_SENSES, Senses
@@ -117,8 +117,10 @@ class Predictor:
     @asynccontextmanager
     async def _stream(self, running: Running) -> AsyncGenerator[None]:
         call, features = running.call, running.call.resolved.engine.features
-        perceived = await perceive(call.contract.request, call.work.account, features, self.senses)
-        async with call.resolved.admission.hold(call.work.request.sampling.n):
+        admission, request = call.resolved.admission, call.contract.request
+        with admission.approach() if has_media(request) else nullcontext():
+            perceived = await perceive(request, call.work.account, features, self.senses)
+        async with admission.hold(call.work.request.sampling.n):
             self._move(running, Status.STARTING)
             async with (
                 _asked(call, perceived.request) as events,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 
 import anyio
@@ -34,14 +34,15 @@ async def spoken(
     """
     mouth = _Mouth(speech, senses, choices, is_streamed=is_streamed)
     failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(mouth.listen, events)
-        group.start_soon(mouth.speak)
-        try:
-            yield mouth.told()
-        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-            failure = error
-        group.cancel_scope.cancel()
+    with closing(mouth):
+        async with anyio.create_task_group() as group:
+            group.start_soon(mouth.listen, events)
+            group.start_soon(mouth.speak)
+            try:
+                yield mouth.told()
+            except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
+                failure = error
+            group.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
@@ -72,6 +73,7 @@ class _Mouth:
         self._speech, self._senses, self._is_streamed = speech, senses, is_streamed
         self._voices = [_Voice() for _ in range(choices)]
         self._out, self._told = anyio.create_memory_object_stream[Event | Exception](AHEAD)
+        self._heard = self._out.clone()  # one end for each who tells: who is done, or fails, ends nothing of the other
         self._todo, self._doing = anyio.create_memory_object_stream[_Item](math.inf)
 
     async def listen(self, events: AsyncIterator[Event]) -> None:
@@ -80,11 +82,12 @@ class _Mouth:
             async for event in events:
                 self._note(event)
                 if not isinstance(event, ChoiceFinished | Finished):
-                    await self._out.send(event)
+                    await self._heard.send(event)
         except Exception as error:  # noqa: BLE001 - raised again where the events are read
-            await self._out.send(error)
+            await self._heard.send(error)
         finally:
             self._todo.close()
+            self._heard.close()
 
     def _note(self, event: Event) -> None:
         match event:
@@ -135,6 +138,13 @@ class _Mouth:
             if not self._is_streamed:
                 data = await self._senses.encode(data, self._speech.format)
             await self._out.send(SpeechDelta(choice, data, voice.count()))
+
+    def close(self) -> None:
+        """Have nobody listen any more."""
+        for stream in (self._out, self._heard, self._todo):
+            stream.close()
+        self._told.close()
+        self._doing.close()
 
     async def told(self) -> AsyncIterator[Event]:
         """Give it all.

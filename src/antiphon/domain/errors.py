@@ -7,7 +7,7 @@ every 5xx twice), and `Retry-After` where trying again is the right thing.
     AntiphonError
     ├── InvalidRequest            422  what was sent is malformed; carries one FieldFault per finding
     ├── Unsupported               400  well-formed, but this model or request cannot have it
-    │   └── ContextTooLong
+    │   └── ContextTooLong, FileQuotaExceeded
     ├── InvalidKey                401        NotAllowed                403
     ├── NotFound                  404        MethodNotAllowed          405
     │   ├── UnknownModel          PredictionCancelled       409
@@ -91,6 +91,12 @@ class ContextTooLong(Unsupported):
     """The prompt does not fit the model's context."""
 
     code = "context_length_exceeded"
+
+
+class FileQuotaExceeded(Unsupported):
+    """The account keeps as many files, or as many bytes of them, as it may: remove some first."""
+
+    code = "file_quota_exceeded"
 
 
 class MalformedHttp(AntiphonError):

@@ -1,9 +1,11 @@
 """Files that an account has put here for later requests."""
 
+import re
 from dataclasses import dataclass
 
 PURPOSE = "user_data"
 """The one purpose that files have here."""
+FILE_ID = re.compile("file-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +13,7 @@ class File:
     """A file, without its content."""
 
     id: str
-    """`file-` and 32 hex digits."""
+    """As FILE_ID says."""
     account: str
     filename: str
     """As its client named it, for display: never a path."""

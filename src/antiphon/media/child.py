@@ -23,8 +23,9 @@ LENGTH = struct.Struct("<I")
 FRAME_BYTES = 1 << 28
 STOP_S = 1.0
 """How long a job that is stopped may take to say so."""
-BACK_OFF_S = (0.0, 0.0, 1.0, 5.0, 30.0)
-"""How long a child that keeps dying is left alone."""
+BACK_OFF_S = (0.0, 1.0, 5.0, 30.0)
+"""How long a child that does not start is left alone. One that dies of its job is started again at once: clients choose
+the jobs, and nobody's may take the child from everybody else."""
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH")
 """What it gets of the environment: nothing that could be a secret."""
 
@@ -32,7 +33,11 @@ Answer = TypeVar("Answer")
 
 
 class ChildFailed(Exception):
-    """The child died, was too slow, or could not be started."""
+    """The child died, or was too slow."""
+
+
+class ChildDown(ChildFailed):
+    """The child could not be started: whatever the job is, it was not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Child(Generic[Answer]):
         self._turn = anyio.Lock()
         self._process: Process | None = None
         self._stdout: BufferedByteReceiveStream | None = None
-        self._done = self._deaths = 0
+        self._done = self._failed_starts = 0
         self._rests_until = 0.0
 
     @property
@@ -83,10 +88,15 @@ class Child(Generic[Answer]):
             with anyio.CancelScope(shield=True):
                 await self._end()
 
-    async def do(self, job: msgspec.Struct) -> Answer:
+    async def do(self, job: msgspec.Struct, job_s: float | None = None) -> Answer:
         """Have a job done, behind those that came before. Cancelled, it is broken off.
 
+        Args:
+            job: what is asked.
+            job_s: how long this one may take, where that is not what others may.
+
         Raises:
+            ChildDown: there is no child to do it.
             ChildFailed: it was not done.
         """
         frame = msgspec.msgpack.encode(job)
@@ -94,7 +104,7 @@ class Child(Generic[Answer]):
             process = await self._running()
             is_done = False
             try:
-                with anyio.fail_after(self._limits.job_s):
+                with anyio.fail_after(self._limits.job_s if job_s is None else job_s):
                     answer = await self._exchange(process, frame)
                 is_done = True
             except (TimeoutError, OSError, anyio.BrokenResourceError, anyio.IncompleteRead, msgspec.MsgspecError) as e:
@@ -103,7 +113,7 @@ class Child(Generic[Answer]):
                 if not is_done:
                     with anyio.CancelScope(shield=True):
                         await self._break_off(process)
-            self._done, self._deaths = self._done + 1, 0
+            self._done += 1
             if self._limits.jobs and self._done >= self._limits.jobs:
                 await self._end()
             return answer
@@ -113,7 +123,7 @@ class Child(Generic[Answer]):
             return self._process
         await self._end()
         if time.monotonic() < self._rests_until:
-            raise ChildFailed("the child keeps dying")
+            raise ChildDown("the child does not start")
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         try:
             process = await anyio.open_process(
@@ -125,12 +135,15 @@ class Child(Generic[Answer]):
             with anyio.fail_after(self._limits.start_s):
                 await self._stdout.receive_exactly(1)
         except (TimeoutError, OSError, anyio.IncompleteRead, anyio.EndOfStream) as error:
-            await self._killed()
-            raise ChildFailed("the child does not start") from error
+            self._rests_until = time.monotonic() + BACK_OFF_S[min(self._failed_starts, len(BACK_OFF_S) - 1)]
+            self._failed_starts += 1
+            await self._end()
+            raise ChildDown("the child does not start") from error
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._end()
             raise
+        self._failed_starts = 0
         return process
 
     async def _exchange(self, process: Process, frame: bytes) -> Answer:
@@ -156,11 +169,6 @@ class Child(Generic[Answer]):
                     pass
                 else:
                     return
-        await self._killed()
-
-    async def _killed(self) -> None:
-        self._rests_until = time.monotonic() + BACK_OFF_S[min(self._deaths, len(BACK_OFF_S) - 1)]
-        self._deaths += 1
         await self._end()
 
     async def _end(self) -> None:

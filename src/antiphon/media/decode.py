@@ -1,6 +1,7 @@
 """Pictures, recordings and papers decoded, speech encoded. Runs in the decoding child only."""
 
 import io
+from collections.abc import Iterator
 from typing import cast
 
 import av
@@ -57,7 +58,7 @@ def listen(job: Recording) -> Bytes | Refused:
     pcm = bytearray()
     with av.open(io.BytesIO(job.data), "r", options={"protocol_whitelist": ""}) as container:
         resampler = AudioResampler("s16", "mono", HEARD_HZ)
-        for frame in container.decode(audio=0):
+        for frame in _frames(container):
             for part in resampler.resample(frame):
                 pcm += part.to_ndarray().tobytes()
             if len(pcm) > most:
@@ -65,6 +66,18 @@ def listen(job: Recording) -> Bytes | Refused:
         for part in resampler.resample(None):
             pcm += part.to_ndarray().tobytes()
     return Bytes(bytes(pcm)) if pcm else Refused("The sound is empty.")
+
+
+def _frames(container: "av.container.InputContainer") -> Iterator[av.AudioFrame]:
+    """Decode a recording's sound. Between an MP3's frames anything may stand: tags, padding, another file's header."""
+    for packet in container.demux(audio=0):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            if packet.stream.codec_context.name not in {"mp3", "mp3float"}:
+                raise
+            continue
+        yield from frames
 
 
 def read_paper(job: Paper) -> Read | Refused:

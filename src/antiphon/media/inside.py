@@ -16,7 +16,7 @@ from antiphon.media.child import LENGTH
 
 _PR_SET_PDEATHSIG = 1
 CPU_S = 10
-"""Processor time of one job, where that is bounded."""
+"""Processor time of one job, where that is bounded and the job says nothing else."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ def serve(load: Callable[[], Callable[[bytes], msgspec.Struct]], bounds: Bounds,
     while True:
         job = jobs.get()
         if bounds.cpu_s is not None:
-            _grant(bounds.cpu_s)
+            grant(bounds.cpu_s)
         answer = msgspec.msgpack.encode(work(job))
         out.write(LENGTH.pack(len(answer)))
         out.write(answer)
@@ -84,7 +84,8 @@ def _die_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _grant(cpu_s: int) -> None:
+def grant(cpu_s: int) -> None:
+    """Give the running job so much processor time, from now on."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime) + 1 + cpu_s
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)

@@ -39,6 +39,8 @@ class Pressing(msgspec.Struct, tag="pressing", frozen=True):
 
     pcm: bytes
     form: AudioFormat
+    cpu_s: int
+    """How much processor time it may take: it is as long as its answer, and no stranger's."""
 
 
 class Print(msgspec.Struct, tag="print", frozen=True):

@@ -6,6 +6,8 @@ ImageKind = Literal["PNG", "JPEG", "WEBP", "GIF"]
 SoundKind = Literal["wav", "mp3", "flac", "ogg", "m4a", "aac"]
 
 HEAD_BYTES = 64
+_BEFORE_PDF = b"\xef\xbb\xbf \t\r\n\f"
+"""What some programs write before a PDF's first line: blanks, and UTF-8's mark."""
 _MPEG_SYNC = 0xE0
 
 
@@ -47,4 +49,4 @@ def _mpeg_kind(data: bytes) -> SoundKind | None:
 
 def is_pdf(data: bytes) -> bool:
     """Tell whether bytes are a PDF file."""
-    return data.startswith(b"%PDF-")
+    return data[:HEAD_BYTES].lstrip(_BEFORE_PDF).startswith(b"%PDF-")

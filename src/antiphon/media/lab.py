@@ -8,8 +8,9 @@ from typing import Literal, cast
 
 import anyio
 
-from antiphon.domain.media import AudioFormat, Document, Image, MediaUnfit, Sound
-from antiphon.media.child import Child, ChildFailed, Limits
+from antiphon.domain.errors import EngineUnavailable
+from antiphon.domain.media import SPOKEN_HZ, AudioFormat, Document, Image, MediaUnfit, Sound
+from antiphon.media.child import Child, ChildDown, ChildFailed, Limits
 from antiphon.media.images import judge_image
 from antiphon.media.jobs import Bytes, Drawn, Job, Paper, Picture, Pressing, Print, Read, Recording, Refused, Result
 from antiphon.media.kinds import ImageKind, is_pdf
@@ -19,6 +20,9 @@ CHILDREN = 2
 JOBS = 200
 """After how many a child is replaced: what leaks, leaks no further."""
 JOB_S = 10.0
+PRESSED_S = 10
+"""How many seconds of speech are encoded in one, at the least: mp3 takes longest, 120 on a core that does nothing else.
+An answer may be spoken for an hour."""
 SIDES = {"low": (512, 512), "auto": (2048, 768), "high": (2048, 768)}
 """The longest a picture's longer and shorter side may be, by detail: OpenAI's guide on vision has these sizes."""
 CHECKED_SIDE = 64
@@ -99,12 +103,20 @@ class Lab:
         """
         if form == "pcm16":
             return pcm
-        return cast("Bytes", await self._do(Pressing(pcm, form), "The speech")).data
+        seconds = JOB_S + len(pcm) / 2 / SPOKEN_HZ / PRESSED_S
+        return cast("Bytes", await self._do(Pressing(pcm, form, int(seconds)), "The speech", seconds)).data
 
-    async def _do(self, job: Job, what: str) -> Result:
+    def close(self) -> None:
+        """Take no more jobs."""
+        self._send.close()
+        self._idle.close()
+
+    async def _do(self, job: Job, what: str, job_s: float | None = None) -> Result:
         child = await self._idle.receive()
         try:
-            result = await child.do(job)
+            result = await child.do(job, job_s)
+        except ChildDown:
+            raise EngineUnavailable("Media cannot be processed now.") from None
         except ChildFailed:
             raise MediaUnfit(f"{what} could not be processed.") from None
         finally:
@@ -124,7 +136,9 @@ async def open_lab() -> AsyncGenerator[Lab]:
     async with AsyncExitStack() as stack:
         for child in children:
             await stack.enter_async_context(child.open())
-        yield Lab(children)
+        lab = Lab(children)
+        stack.callback(lab.close)
+        yield lab
 
 
 async def decode_base64(text: str) -> bytes:

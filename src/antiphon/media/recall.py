@@ -6,7 +6,7 @@ from uuid import UUID
 
 from antiphon.core.ports import Archive
 from antiphon.domain.media import SPEECH_KEPT_S, MediaUnfit
-from antiphon.wire.stored import read_kept
+from antiphon.wire.stored import is_spoken, read_kept
 
 _ID = re.compile(r"audio_([0-9a-f]{32})_([0-9]{1,3})")
 
@@ -28,6 +28,6 @@ async def recall(archive: Archive | None, account: str, speech_id: str) -> str:
     if match and record and record.output and time.time() < record.created_us / 1e6 + SPEECH_KEPT_S:
         choices = read_kept(record.output).completion.choices
         index = int(match[2])
-        if index < len(choices) and choices[index].speech is not None:
+        if index < len(choices) and is_spoken(record):
             return choices[index].text
     raise MediaUnfit("There is no such audio, or it has expired.")

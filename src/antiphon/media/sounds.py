@@ -10,6 +10,9 @@ MOST_S = 1500
 """The longest recording: what OpenAI's transcription takes, 25 minutes."""
 MOST_CHANNELS = 8
 RATES_HZ = (4_000, 384_000)
+UNKNOWN_BYTES = 0x7FFF_0000
+"""What writes a wav into a pipe does not know its length yet, and writes 0 or about the largest number there is: with
+its sign (espeak, sox, arecord) or without (ffmpeg). What is there counts then."""
 NOT_A_SOUND = "Not a supported sound: wav, mp3, flac, ogg, opus, m4a or aac."
 
 
@@ -66,8 +69,8 @@ def _wav(data: bytes) -> Claims:
             if form is None:
                 break
             _, channels, rate_hz, bytes_a_second, _, _ = form
-            # Recorders that stream write 0 or -1 for a length they do not know yet; what is there counts then.
-            known = length if length not in {0, 0xFFFF_FFFF} else len(data) - at - 8
+            is_known = 0 < length < UNKNOWN_BYTES
+            known = length if is_known else len(data) - at - 8
             return Claims(channels, rate_hz, known / bytes_a_second)
         at += 8 + length + length % 2
     raise struct.error("no samples")

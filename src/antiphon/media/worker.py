@@ -3,7 +3,7 @@
 import msgspec
 
 from antiphon.media.decode import draw, listen, press, print_png, read_paper
-from antiphon.media.inside import CPU_S, Bounds, serve
+from antiphon.media.inside import CPU_S, Bounds, grant, serve
 from antiphon.media.jobs import Job, Paper, Picture, Pressing, Print, Recording, Refused, Result
 
 MEMORY_BYTES = 1 << 30
@@ -32,6 +32,7 @@ def _done(job: Job) -> Result:
         case Paper():
             return read_paper(job)
         case Pressing():
+            grant(job.cpu_s)
             return press(job)
         case Print():
             return print_png(job)

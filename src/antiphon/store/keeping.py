@@ -26,7 +26,7 @@ from antiphon.domain.record import Record
 from antiphon.store.database import Database
 from antiphon.store.idempotency import KEPT_S
 from antiphon.store.rows import record_of
-from antiphon.store.tables import RUNNING, files, idempotency, instances, labels, predictions
+from antiphon.store.tables import RUNNING, idempotency, instances, labels, predictions
 
 BEAT_S = 0.5
 """How often cancels are looked for, and so about how long one from another process takes."""
@@ -199,8 +199,6 @@ class Keeper:
             await anyio.sleep(PAUSE_S)
         forgotten = delete(idempotency).where(idempotency.c.created_us < int(1e6 * (time.time() - KEPT_S)))
         await self._database.write(lambda connection: connection.execute(forgotten))
-        expired = delete(files).where(files.c.expires <= int(time.time()))
-        await self._database.write(lambda connection: connection.execute(expired))
 
 
 def _beats(connection: Connection) -> list[tuple[str, int]]:

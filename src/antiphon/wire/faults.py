@@ -36,17 +36,20 @@ _TYPES = frozenset({"string_type", "list_type", "dict_type", "model_type", "mode
 def faults(errors: Sequence[Mapping[str, Any]], body: Any) -> tuple[FieldFault, ...]:
     """Give pydantic's errors about a body as findings, in order, one a place, MOST_FAULTS at most."""
     all_found = [_fault(error, body) for error in errors[: 5 * MOST_FAULTS]]
-    telling = [fault.loc for fault in all_found if fault.type not in _TYPES]
     found: dict[tuple[str | int, ...], FieldFault] = {}
     for fault in all_found:
-        # A union reports every branch it tried. A finding of substance comes from the branch that was meant.
-        if fault.type not in _TYPES or not any(_is_within(loc, fault.loc) for loc in telling):
+        if fault.type not in _TYPES or not any(_is_meant(other, fault) for other in all_found):
             found.setdefault(fault.loc, fault)
     return tuple(found.values())[:MOST_FAULTS]
 
 
-def _is_within(place: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
-    return place[: len(other)] == other
+def _is_meant(other: FieldFault, fault: FieldFault) -> bool:
+    """Whether another finding is of the branch of a union that was meant, and this one of another branch.
+
+    A union reports every branch it tried. What is found of substance, or further within, is of the one that was meant.
+    """
+    depth = len(fault.loc)
+    return other.loc[:depth] == fault.loc and (other.type not in _TYPES or len(other.loc) > depth)
 
 
 def _fault(error: Mapping[str, Any], body: Any) -> FieldFault:

@@ -1,12 +1,13 @@
-"""Files in OpenAI's form: an upload read, and what is said of one.
+"""Files in OpenAI's form: an upload read as it comes, and what is said of one.
 
 Source: the OpenAI API's specification 2.3.0: `POST /v1/files` takes multipart/form-data with `file`, `purpose` and
 `expires_after[seconds]`; a list has `first_id`, `last_id` and `has_more`.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -18,113 +19,132 @@ from antiphon.domain.files import PURPOSE, File
 
 FIELD_BYTES = 256
 """The longest value of any field but `file`."""
-MOST_PARTS = 8
 NAME_CHARS = 255
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 SECONDS_RANGE = (3_600, 2_592_000)
+_FIELDS = frozenset({"file", "purpose", ANCHOR, SECONDS})
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that is put here."""
+    """What a form says of its file."""
 
     filename: str
-    content: bytes
     expires_after_s: int | None
 
 
-@dataclass(slots=True)
-class _Part:
-    headers: dict[bytes, bytes] = field(default_factory=dict)
-    data: bytearray = field(default_factory=bytearray)
+class UploadReader:
+    """Reads a form as it comes: the file's content is passed on at once, all else is small and kept."""
 
+    def __init__(self, content_type: bytes, sink: Callable[[bytes], object]) -> None:
+        """Begin.
 
-class _Reader:
-    """Takes the parser's events; knows the parts."""
+        Args:
+            content_type: the request's.
+            sink: takes the file's content, piece by piece.
 
-    def __init__(self) -> None:
-        self.parts: list[_Part] = []
-        self.is_whole = False
-        self._name, self._value = bytearray(), bytearray()
+        Raises:
+            UnsupportedMediaType: it is no form of several parts.
+            InvalidRequest: its boundary is too long.
+        """
+        kind, options = parse_options_header(content_type)
+        if kind != b"multipart/form-data" or not options.get(b"boundary"):
+            raise UnsupportedMediaType("Send the file as multipart/form-data.")
+        self.size = 0
+        """How much of the file there was."""
+        self._sink = sink
+        self._values: dict[str, bytearray] = {}
+        self._filename = b""
+        self._is_whole = False
+        self._part = ""
+        self._headers: dict[bytes, bytes] = {}
+        self._header, self._value = bytearray(), bytearray()
+        with _readable():
+            self._parser = MultipartParser(options[b"boundary"], self._callbacks())
 
-    def callbacks(self) -> Any:
+    def feed(self, data: bytes) -> None:
+        """Read on.
+
+        Raises:
+            InvalidRequest: a field is unknown, twice or too long, or it is no form.
+        """
+        with _readable():
+            self._parser.write(data)
+
+    def finish(self) -> Upload:
+        """Give what was read, when no more will come.
+
+        Raises:
+            InvalidRequest: the form is cut off, or a field is missing or wrong.
+        """
+        with _readable():
+            self._parser.finalize()
+        if not self._is_whole:
+            _refuse("file", "The form is cut off.")
+        values = {name: bytes(value).decode("utf-8", "replace") for name, value in self._values.items()}
+        for name in ("file", "purpose"):
+            if name not in values:
+                _refuse(name, "Field required", "missing", "missing_required_parameter")
+        if values["purpose"] != PURPOSE:
+            _refuse("purpose", f"Should be '{PURPOSE}'.")
+        if not self.size:
+            _refuse("file", "It is empty.")
+        return Upload(_shown(self._filename.decode("utf-8", "replace")), _expiry(values))
+
+    def _callbacks(self) -> Any:
         return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+            "on_part_begin": self._headers.clear,
+            "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
             "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-            "on_header_end": self._header,
-            "on_part_data": lambda data, start, end: self.parts[-1].data.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._begin_part,
+            "on_part_data": self._data,
             "on_end": self._end,
         }
 
-    def _begin(self) -> None:
-        if len(self.parts) == MOST_PARTS:
-            _refuse("file", f"At most {MOST_PARTS} fields.")
-        self.parts.append(_Part())
-
-    def _header(self) -> None:
-        self.parts[-1].headers[bytes(self._name).lower()] = bytes(self._value)
-        self._name.clear()
+    def _end_header(self) -> None:
+        self._headers[bytes(self._header).lower()] = bytes(self._value)
+        self._header.clear()
         self._value.clear()
 
-    def _end(self) -> None:
-        self.is_whole = True
-
-
-def read_upload(body: bytes, content_type: bytes | None) -> Upload:
-    """Read an upload.
-
-    Raises:
-        UnsupportedMediaType: it is no form of several parts.
-        InvalidRequest: it is cut off, or a field is missing, unknown, twice or wrong.
-    """
-    fields = _fields(body, content_type)
-    for name in fields:
-        if name not in {"file", "purpose", ANCHOR, SECONDS}:
-            _refuse(name[:64], "There is no such field.", "extra_forbidden", "unknown_parameter")
-        if name != "file" and len(fields[name].data) > FIELD_BYTES:
-            _refuse(name, f"At most {FIELD_BYTES} bytes.", "too_long", "string_above_max_length")
-    values = {name: part.data.decode("utf-8", "replace") for name, part in fields.items() if name != "file"}
-    for name in ("file", "purpose"):
-        if name not in fields:
-            _refuse(name, "Field required", "missing", "missing_required_parameter")
-    if values["purpose"] != PURPOSE:
-        _refuse("purpose", f"Should be '{PURPOSE}'.")
-    content = bytes(fields["file"].data)
-    if not content:
-        _refuse("file", "It is empty.")
-    return Upload(_name_of(fields["file"]), content, _expiry(values))
-
-
-def _fields(body: bytes, content_type: bytes | None) -> dict[str, _Part]:
-    kind, options = parse_options_header(content_type or b"")
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise UnsupportedMediaType("Send the file as multipart/form-data.")
-    reader = _Reader()
-    try:
-        parser = MultipartParser(options[b"boundary"], reader.callbacks())
-        parser.write(body)
-        parser.finalize()
-    except FormParserError:
-        _refuse("file", "The form cannot be read.")
-    if not reader.is_whole:
-        _refuse("file", "The form is cut off.")
-    fields: dict[str, _Part] = {}
-    for part in reader.parts:
-        disposition, named = parse_options_header(part.headers.get(b"content-disposition", b""))
+    def _begin_part(self) -> None:
+        disposition, named = parse_options_header(self._headers.get(b"content-disposition", b""))
         name = named.get(b"name", b"").decode("utf-8", "replace")
         if disposition != b"form-data" or not name:
             _refuse("file", "A field has no name.")
-        if name in fields:
-            _refuse(name[:64], "It is there twice.")
-        fields[name] = part
-    return fields
+        if name not in _FIELDS:
+            _refuse(name[:64], "There is no such field.", "extra_forbidden", "unknown_parameter")
+        if name in self._values:
+            _refuse(name, "It is there twice.")
+        self._part, self._values[name] = name, bytearray()
+        if name == "file":
+            self._filename = named.get(b"filename", b"")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._part == "file":
+            self.size += end - start
+            self._sink(data[start:end])
+            return
+        value = self._values[self._part]
+        value += data[start:end]
+        if len(value) > FIELD_BYTES:
+            _refuse(self._part, f"At most {FIELD_BYTES} bytes.", "too_long", "string_above_max_length")
+
+    def _end(self) -> None:
+        self._is_whole = True
 
 
-def _name_of(part: _Part) -> str:
+@contextmanager
+def _readable() -> Generator[None]:
+    """What the parser finds wrong, in our words."""
+    try:
+        yield
+    except FormParserError:
+        _refuse("file", "The form cannot be read.")
+
+
+def _shown(name: str) -> str:
     """A file's name as it may be shown: without the folders it may have come with, and printable."""
-    _, named = parse_options_header(part.headers[b"content-disposition"])
-    name = named.get(b"filename", b"").decode("utf-8", "replace")
     shown = "".join(char for char in re.split(r"[/\\]", name)[-1] if char.isprintable()).strip(". ")
     return shown[:NAME_CHARS] or "file"
 

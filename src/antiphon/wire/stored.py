@@ -128,6 +128,11 @@ def asked_choices(record: Record) -> int:
     return int(_asked(record).get("n") or 1)
 
 
+def is_spoken(record: Record) -> bool:
+    """Whether a kept request asked for speech: an answer may have words and nothing that the voice can say."""
+    return "audio" in (_asked(record).get("modalities") or ())
+
+
 def _asked(record: Record) -> dict[str, Any]:
     # Not by orjson: a request may hold longer integers than that reads, where nobody looks at them.
     return json.loads(record.request) if record.request else {}
