@@ -93,3 +93,46 @@ async def test_slots_granted_to_a_waiter_in_the_moment_it_is_cancelled_are_not_l
             await anyio.lowlevel.checkpoint()
             waiting.cancel()
         assert repr(admission) == "<Admission 0 of 1 slots held, 0 queued>"
+
+
+async def waits(admission, account, order, name, release):
+    try:
+        async with admission.hold(1, account):
+            order.append(name)
+            await release.wait()
+    except QueueFull:
+        order.append(f"{name} refused")
+
+
+async def test_accounts_have_turns_however_many_of_one_came_before():
+    admission, order, release = Admission(1, 10), [], anyio.Event()
+    async with anyio.create_task_group() as group:
+        for account, name in (
+            ("a", "a1"),
+            ("a", "a2"),
+            ("a", "a3"),
+            ("a", "a4"),
+            ("b", "b1"),
+            ("b", "b2"),
+            ("c", "c1"),
+        ):
+            group.start_soon(waits, admission, account, order, name, release)
+            await settle()
+        release.set()
+    assert order == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+    assert repr(admission) == "<Admission 0 of 1 slots held, 0 queued>"
+
+
+async def test_a_flood_that_fills_the_line_makes_room_for_the_first_of_another_account_and_for_no_more_than_its_share():
+    admission, order, release = Admission(1, 4), [], anyio.Event()
+    names = [("a", f"a{number}") for number in range(6)] + [("b", f"b{number}") for number in range(4)]
+    async with anyio.create_task_group() as group:
+        for account, name in names:
+            group.start_soon(waits, admission, account, order, name, release)
+            await settle()
+        # a0 runs, a1 to a4 wait, a5 is one too many; b0 and b1 take the places of a4 and a3, and then both have two.
+        assert order == ["a0", "a5 refused", "a4 refused", "a3 refused", "b2 refused", "b3 refused"]
+        assert admission.queued == 4
+        release.set()
+    assert order[6:] == ["a1", "b0", "a2", "b1"]
+    assert (admission.free, admission.queued) == (1, 0)

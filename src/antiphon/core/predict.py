@@ -120,7 +120,7 @@ class Predictor:
         admission, request = call.resolved.admission, call.contract.request
         with admission.approach() if has_media(request) else nullcontext():
             perceived = await perceive(request, call.work.account, features, self.senses)
-        async with admission.hold(call.work.request.sampling.n):
+        async with admission.hold(call.work.request.sampling.n, call.work.account):
             self._move(running, Status.STARTING)
             async with (
                 _asked(call, perceived.request) as events,
