@@ -1,43 +1,39 @@
 """The composition root: the only place that knows everybody. Settings go in, a running server comes out."""
 
 import gc
-import hashlib
 import json
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import anyio
 
 from antiphon.api.app import create_app
 from antiphon.api.server import PortTaken, bind, serve
 from antiphon.api.services import FileLimits, Services
-from antiphon.core.admission import Admission
 from antiphon.core.background import Background
 from antiphon.core.files import Files, Quota
-from antiphon.core.ports import Archive, Engine
+from antiphon.core.limits import open_limiter
+from antiphon.core.ports import Archive
 from antiphon.core.predict import Predictor
-from antiphon.core.registry import Offer, Registry
+from antiphon.core.registry import Registry
 from antiphon.core.senses import NO_SENSES, Recogniser, Senses, Voice
 from antiphon.domain.errors import EngineFailed, StorageUnavailable
-from antiphon.domain.models import Model, Version
 from antiphon.domain.prediction import CancelReason
 from antiphon.domain.record import Record
-from antiphon.engines.catalogue import ENGINES, Definition
 from antiphon.media.hearing.recogniser import open_recogniser
 from antiphon.media.lab import open_lab
 from antiphon.media.senses import LocalSenses, Sources
 from antiphon.media.speech.speaker import open_speaker
+from antiphon.offering import definition_digest, make_registry
 from antiphon.outbound.addresses import check_url
 from antiphon.outbound.fetching import open_fetcher
 from antiphon.outbound.speech_server import RemoteRecogniser, RemoteVoice, SpeechServer, open_speech_server
 from antiphon.outbound.webhooks import open_webhooks
-from antiphon.provision import Fetched, pull, pull_speech
-from antiphon.settings import LlamaCppVersion, ScriptedVersion, Settings, SpeechServerSettings, VersionSettings
+from antiphon.provision import pull, pull_speech
+from antiphon.settings import Settings, SpeechServerSettings
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
 from antiphon.store.database import Database
@@ -47,11 +43,11 @@ from antiphon.store.keeping import Keeper, Retention
 from antiphon.store.keys import ADMIN, SqlKeys, open_keys
 from antiphon.store.recorder import Recorder
 from antiphon.store.records import LoggedRecords
+from antiphon.store.spending import SqlSpending
 from antiphon.store.unfit import StoreUnfit
 from antiphon.store.versions import hold_to_definitions
 from antiphon.supplies.archives import WeightsError
 from antiphon.supplies.secrets import read_key
-from antiphon.supplies.weights import digest
 from antiphon.wire.json_in import Limits
 from antiphon.wire.wriftai import prediction_body
 
@@ -75,12 +71,12 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         database, keys = await stack.enter_async_context(open_keys(settings.store.url, settings.home, settings.api_key))
         key = await _first_key(settings, keys)
         digests = {
-            (name, version.number): _definition_digest(version)
+            (name, version.number): definition_digest(version)
             for name, model in settings.models.items()
             for version in model.versions
         }
         seen = await hold_to_definitions(database, digests)
-        registry = _registry(settings, pull(settings), seen)
+        registry = make_registry(settings, pull(settings), seen)
         for offer in registry.offers():
             for engine in offer.engines.values():
                 await stack.enter_async_context(engine.open())
@@ -122,6 +118,7 @@ async def _services(
         files=files,
         file_limits=_file_limits(settings),
         limits=_limits(settings),
+        limiter=await stack.enter_async_context(open_limiter(SqlSpending(database))),
         deadline_s=settings.server.deadline_s,
         is_store_well=is_store_well,
         has_records=settings.store.record,
@@ -208,63 +205,6 @@ async def _first_key(settings: Settings, keys: SqlKeys) -> str | None:
             "(antiphon keys create --account NAME) or set ANTIPHON_API_KEY"
         )
     return await keys.create(ADMIN, "made by the first start")
-
-
-def _registry(
-    settings: Settings, fetched: Mapping[tuple[str, int], Fetched], seen: Mapping[tuple[str, int], int]
-) -> Registry:
-    offers = []
-    for name, configured in settings.models.items():
-        owner, _, short = name.partition("/")
-        engines: dict[int, Engine] = {}
-        versions = []
-        for version in configured.versions:
-            files = fetched.get((name, version.number))
-            path = files.weights if files else None
-            definition = Definition(
-                model=f"{name}:{version.number}",
-                slots=configured.slots,
-                run_dir=settings.home / "run",
-                weights=path,
-                mmproj=files.mmproj if files else None,
-                options=version.options,
-            )
-            engines[version.number] = ENGINES[version.engine](definition)
-            digest = _digest(version, path)[:12]
-            versions.append(Version(version.number, version.engine, digest, seen[name, version.number]))
-        model = Model(
-            owner=owner,
-            name=short,
-            versions=tuple(versions),
-            account=configured.account,
-            slots=configured.slots,
-            queue=configured.queue,
-            deadline_s=configured.deadline_s,
-            created=min(version.created for version in versions),
-        )
-        offers.append(Offer(model, engines, Admission(configured.slots, configured.queue)))
-    return Registry(offers)
-
-
-def _digest(version: VersionSettings, path: Path | None) -> str:
-    """What identifies a version's weights: their sha256, or its definition's where it has none."""
-    if not isinstance(version, LlamaCppVersion):
-        return _definition_digest(version)
-    return version.sha256 or (digest(path) if path else _definition_digest(version))
-
-
-def _definition_digest(version: VersionSettings) -> str:
-    """What a version is, as opposed to how it is run: threads and addresses may change, answers may not."""
-    identity: list[Any]
-    if isinstance(version, LlamaCppVersion):
-        identity = [version.engine, version.sha256 or version.weights, version.context_tokens, None]
-        if sight := version.mmproj_sha256 or version.mmproj:
-            identity.append(sight)
-    elif isinstance(version, ScriptedVersion):
-        identity = [version.engine, None, None, version.script]
-    else:
-        identity = [version.engine, version.model]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _limits(settings: Settings) -> Limits:

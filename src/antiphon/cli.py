@@ -1,7 +1,9 @@
 """The command line: serve, models, keys, predictions, check. Every expected failure is one line and a non-zero exit."""
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -10,11 +12,16 @@ from uuid import UUID
 import anyio
 import typer
 
+from antiphon.domain.limits import KeyLimits
 from antiphon.domain.prediction import Status
 from antiphon.settings import Settings, SettingsError, read_settings
 
 ACCOUNT_CHARS = 64
 NAME_CHARS = 200
+MOST_LIMIT = 10**15
+LIMIT_HELP = (
+    "NAME=NUMBER, as often as needed: requests_per_s, concurrent, tokens_per_minute, tokens_per_day, tokens_per_month."
+)
 
 app = typer.Typer(
     name="antiphon",
@@ -132,11 +139,39 @@ def pull() -> None:
 def create(
     account: Annotated[str, typer.Option(help="The account that the key acts for.")],
     name: Annotated[str, typer.Option(help="What it is for, to tell it from others.")] = "",
+    limit: Annotated[list[str] | None, typer.Option(help=LIMIT_HELP)] = None,
 ) -> None:
     """Make a key and print it, alone, on the last line; it cannot be shown again."""
     if not 1 <= len(account) <= ACCOUNT_CHARS or not account.isprintable():
         _fail(f"an account's name has 1 to {ACCOUNT_CHARS} printable characters")
-    typer.echo(_with_keys(lambda keys: keys.create(account, name[:NAME_CHARS])))
+    limits = _limits(limit or [])
+    typer.echo(_with_keys(lambda keys: keys.create(account, name[:NAME_CHARS], limits)))
+
+
+@keys.command()
+def limit(key_id: str, limits: Annotated[list[str] | None, typer.Argument(help=LIMIT_HELP)] = None) -> None:
+    """Set what a key may do; without limits, it may do anything. Running servers notice within seconds."""
+    wanted = _limits(limits or [])
+    if not _with_keys(lambda keys: keys.limit(key_id, wanted)):
+        _fail(f"there is no active key {key_id!r}")
+
+
+def _limits(written: list[str]) -> KeyLimits:
+    """Read limits as a person writes them: `name=number`."""
+    names = {field.name for field in fields(KeyLimits)}
+    read: dict[str, Any] = {}
+    for one in written:
+        name, _, number = one.partition("=")
+        if name not in names:
+            _fail(f"{name!r} is no limit; there are: {', '.join(sorted(names))}")
+        is_whole = number.isascii() and number.isdecimal()
+        try:
+            read[name] = int(number) if is_whole else float(number)
+        except ValueError:
+            read[name] = math.nan
+        if not 0 < read[name] <= MOST_LIMIT or not (is_whole or name == "requests_per_s"):
+            _fail(f"{name} should be a number above 0, a whole one but for requests_per_s")
+    return KeyLimits(**read)
 
 
 @keys.command("list")
@@ -144,7 +179,9 @@ def list_keys() -> None:
     """List all keys, without their secrets."""
     for key in _with_keys(lambda keys: keys.list()):
         created = datetime.fromtimestamp(key.created, UTC).strftime("%Y-%m-%d %H:%M")
-        typer.echo(f"{key.id}  {key.account}  {created}  {'revoked' if key.revoked else 'active'}  {key.name}")
+        state = "revoked" if key.revoked else "active"
+        limits = "".join(f"  {name}={value:g}" for name, value in asdict(key.limits).items() if value is not None)
+        typer.echo(f"{key.id}  {key.account}  {created}  {state}  {key.name}{limits}")
 
 
 @keys.command()

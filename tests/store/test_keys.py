@@ -33,14 +33,14 @@ def test_a_database_without_its_pepper_knows_no_key(tmp_path):
     path = tmp_path / "antiphon.db"
     secret = run(path, lambda keys, _: keys.create("team", "laptop"))
     path.with_suffix(".pepper").unlink()
-    assert run(path, lambda keys, _: keys.account_of(secret.encode())) is None
+    assert run(path, lambda keys, _: keys.holder_of(secret.encode())) is None
 
 
 def test_the_bootstrap_key_is_admins_and_is_not_stored(tmp_path):
     path = tmp_path / "antiphon.db"
-    assert run(path, lambda keys, _: keys.account_of(b"sk-first"), "sk-first") == ADMIN
+    assert run(path, lambda keys, _: keys.holder_of(b"sk-first"), "sk-first").account == ADMIN
     assert run(path, lambda keys, _: keys.list(), "sk-first") == []
-    assert run(path, lambda keys, _: keys.account_of(b"sk-first")) is None
+    assert run(path, lambda keys, _: keys.holder_of(b"sk-first")) is None
 
 
 def test_a_revoked_key_is_still_listed_and_cannot_be_revoked_twice(tmp_path):
@@ -52,7 +52,7 @@ def test_a_revoked_key_is_still_listed_and_cannot_be_revoked_twice(tmp_path):
         (ended,) = await keys.list()
         assert (ended.id, ended.account, ended.name) == (made.id, "team", "laptop")
         assert ended.revoked is not None
-        assert await keys.account_of(secret.encode()) is None
+        assert await keys.holder_of(secret.encode()) is None
 
     run(tmp_path / "antiphon.db", use)
 
@@ -63,18 +63,18 @@ def test_a_known_key_works_while_the_database_does_not_answer_and_an_unknown_one
 
     async def use(keys, database):
         known, unseen = await keys.create("team", "a"), await keys.create("team", "b")
-        assert await keys.account_of(known.encode()) == "team"
+        assert (await keys.holder_of(known.encode())).account == "team"
         await database.close()
         path.rename(path.with_name("gone"))
         with sqlite3.connect(path) as empty:
             empty.execute("CREATE TABLE other (at INTEGER)")
         empty.close()
-        assert await keys.account_of(known.encode()) == "team"
+        assert (await keys.holder_of(known.encode())).account == "team"
         with pytest.raises(StorageUnavailable):
-            await keys.account_of(unseen.encode())
+            await keys.holder_of(unseen.encode())
         monkeypatch.setattr(module, "STALE_S", 0.0)
         with pytest.raises(StorageUnavailable):
-            await keys.account_of(known.encode())
+            await keys.holder_of(known.encode())
 
     run(path, use)
 

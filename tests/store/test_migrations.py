@@ -18,7 +18,7 @@ from antiphon.store.unfit import StoreUnfit
 from tests.store.kit import begun, write
 
 pytestmark = pytest.mark.anyio
-HEAD, SQLITE_VERSION = "0003", 2
+HEAD, SQLITE_VERSION = "0004", 2
 
 # As version 0.1.0 made it: SQLAlchemy's create_all, and the number in user_version.
 FIRST_RELEASE = """
@@ -122,10 +122,15 @@ async def test_the_first_release_is_carried_over_with_its_keys_and_versions(tmp_
         secret = await fresh.create("team", "laptop")
     (row,) = (line for line in dump(path) if line.startswith('INSERT INTO "keys"'))
     path.unlink()
-    script(path, FIRST_RELEASE, "INSERT INTO versions VALUES ('test/hello', 1, 'abc', 7)", row)
+    script(
+        path,
+        FIRST_RELEASE,
+        "INSERT INTO versions VALUES ('test/hello', 1, 'abc', 7)",
+        row.replace(",NULL,NULL)", ",NULL)"),
+    )
     for _ in range(2):
         async with open_keys(f"sqlite:///{path}", tmp_path) as (database, known):
-            assert await known.account_of(secret.encode()) == "team"
+            assert (await known.holder_of(secret.encode())).account == "team"
             assert (await schema_of(database))[0] == HEAD
             await write(database, begun())
     lines = dump(path)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from uvicorn._types import ASGISendCallable
 
-from antiphon.domain.errors import AntiphonError, InvalidKey, Unavailable
+from antiphon.domain.errors import AntiphonError, InvalidKey, RateLimited, Unavailable
 from antiphon.wire.openai import error_body
 
 Header = tuple[bytes, bytes]
@@ -40,7 +40,9 @@ def error_headers(told: AntiphonError) -> list[Header]:
     headers: list[Header] = []
     if told.should_retry is False:
         headers.append((b"x-should-retry", b"false"))
-    if isinstance(told, Unavailable):
+    if isinstance(told, RateLimited):
+        headers += [(b"x-ratelimit-limit", b"%d" % told.limit), (b"x-ratelimit-remaining", b"0")]
+    if isinstance(told, Unavailable | RateLimited):
         headers += [
             (b"retry-after", b"%d" % told.retry_after_s),
             (b"x-ratelimit-reset", b"%d" % (time.time() + told.retry_after_s)),

@@ -17,7 +17,8 @@ from antiphon.api.incoming import ClientLeft
 from antiphon.api.openapi import chat_components, chat_operation
 from antiphon.api.predictions import Creation, Following
 from antiphon.api.services import Services
-from antiphon.domain.errors import AntiphonError, FieldFault, InvalidRequest, MethodNotAllowed, NotFound, tell
+from antiphon.domain.errors import AntiphonError, InvalidRequest, MethodNotAllowed, NotFound, tell
+from antiphon.domain.faults import FieldFault
 from antiphon.wire.openai import error_body
 
 CHAT_PATH = "/v1/chat/completions"

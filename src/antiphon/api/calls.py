@@ -8,11 +8,13 @@ from uvicorn._types import HTTPScope
 from antiphon.api.answer import Header
 from antiphon.api.incoming import header, preference
 from antiphon.api.services import Services
+from antiphon.core.limits import Ticket
 from antiphon.core.ports import Work
 from antiphon.core.registry import fit
 from antiphon.core.running import Call
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.errors import FieldFault, InvalidRequest, Unsupported
+from antiphon.domain.errors import InvalidRequest, Unsupported
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.record import Webhook
 
 DEADLINE_HEADER = b"x-request-timeout-seconds"
@@ -42,7 +44,21 @@ def call_of(
         raise InvalidRequest(tuple(map(_unknown, request.ignored)))
     deadline_s = min(services.deadline_s, resolved.model.deadline_s, _asked_deadline_s(scope))
     work = Work(prediction_id, account, request)
-    return Call(work, resolved, contract, deadline_s, body, webhook, is_streamed)
+    return Call(work, resolved, contract, deadline_s, body, webhook, is_streamed, scope["state"]["ticket"])
+
+
+async def let_in(services: Services, scope: HTTPScope) -> Ticket:
+    """Let a request in before anything of it is read; its answer says how much is left.
+
+    Raises:
+        RateLimited, InsufficientQuota: its key has to wait.
+        StorageUnavailable: nobody knows whether.
+    """
+    ticket = scope["state"]["ticket"] = await services.limiter.admit(scope["state"]["holder"])
+    if standing := ticket.standing:
+        told = {"limit": standing.limit, "remaining": standing.remaining, "reset": standing.reset}
+        scope["state"]["headers"] = [(f"x-ratelimit-{name}".encode(), b"%d" % value) for name, value in told.items()]
+    return ticket
 
 
 def need_records(services: Services, param: str | None = None) -> None:

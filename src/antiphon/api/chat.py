@@ -5,7 +5,7 @@ import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
-from antiphon.api.calls import call_of, receipt_headers
+from antiphon.api.calls import call_of, let_in, receipt_headers
 from antiphon.api.gone import Gone, gone_of
 from antiphon.api.incoming import ClientLeft, read_body, refuse_body
 from antiphon.api.pulse import beating
@@ -31,8 +31,11 @@ class ChatCompletions:
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answer one request."""
         try:
-            call = await self._read(scope, receive)
-            source = await self._source(call, key_of(scope), receive)
+            with await let_in(self._services, scope) as ticket:
+                call = await self._read(scope, receive)
+                source = await self._source(call, key_of(scope), receive)
+                if not isinstance(source, Own):
+                    ticket.close()
         except ClientLeft:
             return
         except BodyTooLarge as error:

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from antiphon.api.incoming import read_body
 from antiphon.api.services import Services
 from antiphon.core.ports import StoredQuery
-from antiphon.domain.errors import FieldFault, InvalidRequest, UnknownCompletion
+from antiphon.domain.errors import InvalidRequest, UnknownCompletion
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.record import Record
 from antiphon.wire.chat_request import read_metadata
 from antiphon.wire.stored import deleted_body, messages_page, stored_body, stored_messages, stored_page

@@ -11,6 +11,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from antiphon.api import answer
 from antiphon.core.ports import Keys
 from antiphon.domain.errors import AntiphonError, InvalidKey, tell
+from antiphon.domain.limits import Holder
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 """Everything else needs a key, paths that do not exist included."""
@@ -40,10 +41,11 @@ class Front:
             return
         request_id, begun = uuid4(), time.perf_counter()
         scope["state"]["request_id"] = request_id
-        sender = _Sender(send, request_id, begun)
+        sender = _Sender(send, request_id, begun, scope)
         try:
             if scope["path"] not in PUBLIC:
-                scope["state"]["account"] = await self._account(scope)
+                holder = scope["state"]["holder"] = await self._holder(scope)
+                scope["state"]["account"] = holder.account
             app = self._direct.get((scope["method"], scope["path"]), self._app)
             await app(scope, receive, sender)
         except Exception as error:  # noqa: BLE001 - the net: nothing of it may reach a client but its kind
@@ -60,7 +62,7 @@ class Front:
             ms=round((time.perf_counter() - begun) * 1000, 1),
         )
 
-    async def _account(self, scope: HTTPScope) -> str:
+    async def _holder(self, scope: HTTPScope) -> Holder:
         """Find whose request this is.
 
         Raises:
@@ -68,17 +70,17 @@ class Front:
         """
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         match = _BEARER.fullmatch(sent) if len(sent) <= KEY_BYTES else None
-        account = await self._keys.account_of(match.group(1)) if match else None
-        if account is None:
+        holder = await self._keys.holder_of(match.group(1)) if match else None
+        if holder is None:
             raise InvalidKey("A valid key is needed: send it as 'Authorization: Bearer <key>'.")
-        return account
+        return holder
 
 
 class _Sender:
     """`send`, with the headers that every answer has."""
 
-    def __init__(self, send: ASGISendCallable, request_id: UUID, begun: float) -> None:
-        self._send, self._begun = send, begun
+    def __init__(self, send: ASGISendCallable, request_id: UUID, begun: float, scope: HTTPScope) -> None:
+        self._send, self._begun, self._state = send, begun, scope["state"]
         self._request_id = (b"x-request-id", str(request_id).encode())
         self.status: int | None = None
 
@@ -86,7 +88,8 @@ class _Sender:
         if event["type"] == "http.response.start":
             self.status = event["status"]
             took = (b"openai-processing-ms", b"%d" % ((time.perf_counter() - self._begun) * 1000))
-            event["headers"] = [*event["headers"], self._request_id, took]
+            own = self._state.get("headers", ()) if self.status < 400 else ()  # noqa: PLR2004 - refusals say it themselves
+            event["headers"] = [*event["headers"], self._request_id, took, *own]
         await self._send(event)
 
 

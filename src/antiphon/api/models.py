@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from antiphon.api.openapi import version_schemas
 from antiphon.api.services import Services
 from antiphon.core.registry import Resolved
-from antiphon.domain.errors import FieldFault, InvalidRequest, UnknownModel
+from antiphon.domain.errors import InvalidRequest, UnknownModel
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.models import Model, ModelName
 from antiphon.wire import openai, wriftai
 

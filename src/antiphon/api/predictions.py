@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
-from antiphon.api.calls import bad_header, call_of, need_records, receipt_headers
+from antiphon.api.calls import bad_header, call_of, let_in, need_records, receipt_headers
 from antiphon.api.following import follow_live, follow_record
 from antiphon.api.incoming import ClientLeft, header, path_params, preference, read_body, refuse_body, while_there
 from antiphon.api.services import Services
@@ -19,7 +19,6 @@ from antiphon.domain.errors import (
     AntiphonError,
     BodyTooLarge,
     Draining,
-    FieldFault,
     InvalidRequest,
     PredictionEnded,
     Unavailable,
@@ -27,6 +26,7 @@ from antiphon.domain.errors import (
     UnknownPrediction,
     Unsupported,
 )
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.models import ModelName
 from antiphon.domain.prediction import CancelReason, Prediction, Status
 from antiphon.domain.record import Record
@@ -50,9 +50,10 @@ class Creation:
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answer one request."""
         try:
-            create = await self._read(scope, receive)
-            wait_s = asked_wait_s(scope)
-            running = await self._start(scope, create)
+            with await let_in(self._services, scope):
+                create = await self._read(scope, receive)
+                wait_s = asked_wait_s(scope)
+                running = await self._start(scope, create)
         except ClientLeft:
             return
         except BodyTooLarge as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from antiphon.core.background import Background
 from antiphon.core.files import Files, Quota
+from antiphon.core.limits import Limiter
 from antiphon.core.ports import Archive, Completions, Idempotency, Keys
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Registry
@@ -37,6 +38,7 @@ class Services:
     files: Files
     file_limits: FileLimits
     limits: Limits
+    limiter: Limiter
     deadline_s: float
     """The longest any prediction may take; models and clients may ask for less."""
     is_store_well: Callable[[], bool]

@@ -7,7 +7,8 @@ from functools import partial
 
 from antiphon.core.senses import Senses
 from antiphon.domain.chat import ChatRequest, Message
-from antiphon.domain.errors import FieldFault, InvalidRequest
+from antiphon.domain.errors import InvalidRequest
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.media import AS_FILE, HEARD_TOKEN_S, Hearing, Image, ImageFile, MediaUnfit, Medium, Sight
 
 

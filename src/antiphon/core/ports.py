@@ -9,6 +9,7 @@ from uuid import UUID
 
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.events import Event
+from antiphon.domain.limits import NO_LIMITS, Holder, KeyLimits
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Page, Record
 
@@ -79,13 +80,14 @@ class Key:
     name: str
     created: int
     revoked: int | None
+    limits: KeyLimits = NO_LIMITS
 
 
 class Keys(Protocol):
     """Who may ask."""
 
-    async def account_of(self, secret: bytes) -> str | None:
-        """Find the account of a presented key; None when it is unknown or revoked.
+    async def holder_of(self, secret: bytes) -> Holder | None:
+        """Find whose a presented key is, and what it may; None when it is unknown or revoked.
 
         Raises:
             StorageUnavailable: when the store cannot be asked and the key is not remembered.

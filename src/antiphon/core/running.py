@@ -10,6 +10,7 @@ from anyio import CancelScope
 
 from antiphon.core.contract import Contract
 from antiphon.core.fold import Fold
+from antiphon.core.limits import FREE, Ticket
 from antiphon.core.ports import WRITTEN, Work, Writing
 from antiphon.core.registry import Resolved
 from antiphon.domain.errors import AntiphonError
@@ -33,6 +34,8 @@ class Call:
     webhook: Webhook | None = None
     is_streamed: bool = False
     """Whether its events are for reading, by whoever asks for them."""
+    ticket: Ticket = FREE
+    """Closed when it has ended."""
 
 
 @dataclass(slots=True)

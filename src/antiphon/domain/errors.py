@@ -15,37 +15,18 @@ every 5xx twice), and `Retry-After` where trying again is the right thing.
     │   ├── UnknownFile
     │   └── UnknownCompletion     BodyTooLarge              413        UnsupportedMediaType  415
     ├── MalformedHttp             400        HeadersTooLarge           431
+    ├── RateLimited               429        InsufficientQuota
     ├── InternalError             500        EngineFailed, PredictionAbandoned      502
     ├── Unavailable               503: QueueFull, EngineUnavailable, Draining, StorageUnavailable
     └── DeadlineExceeded          504
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from antiphon.domain.faults import FieldFault
 
 RETRY_AFTER_S = 1
 """What `Retry-After` says on answers that are worth another try."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldFault:
-    """One finding about one field of a request: where, what, and the two names of the kind of fault."""
-
-    loc: tuple[str | int, ...]
-    """The path from the request's root, starting with "body": ("body", "messages", 0, "role")."""
-    msg: str
-    type: str
-    """The validator's name for the fault ("missing", "greater_than_equal", …): the seed's `type`."""
-    code: str
-    """OpenAI's name for it ("missing_required_parameter", …)."""
-
-    @property
-    def param(self) -> str | None:
-        """The field as OpenAI writes it, `messages[0].role`; None when the fault is not about one field."""
-        written = ""
-        for step in self.loc[1:]:
-            written += f"[{step}]" if isinstance(step, int) else f".{step}" if written else step
-        return written or None
 
 
 class AntiphonError(Exception):
@@ -220,6 +201,25 @@ class HeadersTooLarge(AntiphonError):
     status = 431
     type = "invalid_request_error"
     code = "headers_too_large"
+
+
+class RateLimited(AntiphonError):
+    """This key has asked for as much as it may, for now."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    should_retry = True
+
+    def __init__(self, message: str, *, retry_after_s: int = RETRY_AFTER_S, limit: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after_s, self.limit = retry_after_s, limit
+
+
+class InsufficientQuota(RateLimited):
+    """This key has used all its tokens of this month."""
+
+    code = "insufficient_quota"
 
 
 class InternalError(AntiphonError):

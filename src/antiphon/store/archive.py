@@ -10,7 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, text, update
 
-from antiphon.domain.errors import FieldFault, InvalidRequest
+from antiphon.domain.errors import InvalidRequest
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Page, Record
 from antiphon.store.database import Database

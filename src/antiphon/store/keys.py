@@ -6,12 +6,13 @@ is compared is always two digests of equal length, in constant time, so no byte 
 
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sqlalchemy import Connection, insert, select, text, update
 
 from antiphon.core.ports import Key
 from antiphon.domain.errors import StorageUnavailable
+from antiphon.domain.limits import NO_LIMITS, Holder, KeyLimits
 from antiphon.store.database import Database, open_database, sqlite_path
 from antiphon.store.tables import facts, keys
 from antiphon.store.unfit import StoreUnfit
@@ -27,6 +29,7 @@ from antiphon.store.unfit import StoreUnfit
 PREFIX = "sk-antiphon-"
 ADMIN = "admin"
 """The account of the bootstrap key."""
+_BOOTSTRAP = Holder(ADMIN, "bootstrap")
 FRESH_S = 2.0
 """How long a verdict is believed, and so how long a revoked key may still work."""
 STALE_S = 60.0
@@ -87,7 +90,7 @@ def _agree(pepper: bytes, connection: Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    account: str | None
+    holder: Holder | None
     at: float
     tried: float
     """When the store was asked last, whether or not it answered."""
@@ -101,55 +104,76 @@ class SqlKeys:
         self._bootstrap = self._digest(bootstrap.encode()) if bootstrap else None
         self._verdicts: dict[bytes, _Verdict] = {}
 
-    async def account_of(self, secret: bytes) -> str | None:
-        """Find the account of a presented key; see core.ports.Keys."""
+    async def holder_of(self, secret: bytes) -> Holder | None:
+        """Find whose a presented key is; see core.ports.Keys."""
         digest = self._digest(secret)
         if self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap):
-            return ADMIN
+            return _BOOTSTRAP
         known, now = self._verdicts.get(digest), time.monotonic()
-        may_believe = known is not None and known.account is not None and now - known.at < STALE_S
+        may_believe = known is not None and known.holder is not None and now - known.at < STALE_S
         if known and now - (known.tried if may_believe else known.at) < FRESH_S:
-            return known.account
+            return known.holder
         try:
             with anyio.fail_after(KNOWN_S if may_believe else None):
-                account = await self._look_up(digest)
+                holder = await self._look_up(digest)
         except (StorageUnavailable, TimeoutError) as error:
             if known and may_believe:
                 self._verdicts[digest] = replace(known, tried=time.monotonic())
-                return known.account
+                return known.holder
             raise StorageUnavailable("Keys cannot be checked now. Try again later.") from error
         if len(self._verdicts) >= REMEMBERED:
             self._verdicts.clear()
-        self._verdicts[digest] = _Verdict(account, now, now)
-        return account
+        self._verdicts[digest] = _Verdict(holder, now, now)
+        return holder
 
-    async def create(self, account: str, name: str) -> str:
+    async def create(self, account: str, name: str, limits: KeyLimits = NO_LIMITS) -> str:
         """Make a key and give it: it is never seen again."""
         secret = PREFIX + secrets.token_urlsafe(32)
         digest = self._digest(secret.encode())
-        row = {"id": f"key_{secrets.token_hex(6)}", "account": account, "name": name, "digest": digest}
+        row = {
+            "id": f"key_{secrets.token_hex(6)}",
+            "account": account,
+            "name": name,
+            "digest": digest,
+            "limits": _written(limits),
+        }
         made = insert(keys).values(**row, created=int(time.time()))
         await self._database.write(lambda connection: connection.execute(made))
         return secret
 
     async def list(self) -> "list[Key]":
         """Give every key there ever was, oldest first."""
-        columns = (keys.c.id, keys.c.account, keys.c.name, keys.c.created, keys.c.revoked)
+        columns = (keys.c.id, keys.c.account, keys.c.name, keys.c.created, keys.c.revoked, keys.c.limits)
         every = select(*columns).order_by(keys.c.created, keys.c.id)
-        return await self._database.read(lambda connection: [Key(*row) for row in connection.execute(every)])
+        return await self._database.read(
+            lambda connection: [Key(*row[:-1], _read(row[-1])) for row in connection.execute(every)]
+        )
 
     async def revoke(self, key_id: str) -> bool:
         """End a key; False when there is none of that id that still works."""
         ended = update(keys).where(keys.c.id == key_id, keys.c.revoked.is_(None)).values(revoked=int(time.time()))
         return await self._database.write(lambda connection: connection.execute(ended).rowcount == 1)
 
-    async def _look_up(self, digest: bytes) -> str | None:
+    async def limit(self, key_id: str, limits: KeyLimits) -> bool:
+        """Give a key other limits; False when there is none of that id that still works."""
+        changed = update(keys).where(keys.c.id == key_id, keys.c.revoked.is_(None)).values(limits=_written(limits))
+        return await self._database.write(lambda connection: connection.execute(changed).rowcount == 1)
+
+    async def _look_up(self, digest: bytes) -> Holder | None:
         found = select(keys).where(keys.c.digest == digest)
         row = await self._database.read(lambda connection: connection.execute(found).first())
         if row is None or row.revoked is not None or not hmac.compare_digest(row.digest, digest):
             return None
-        account: str = row.account
-        return account
+        return Holder(row.account, row.id, _read(row.limits))
 
     def _digest(self, secret: bytes) -> bytes:
         return hmac.digest(self._pepper, secret, hashlib.sha256)
+
+
+def _written(limits: KeyLimits) -> str | None:
+    told = {name: value for name, value in asdict(limits).items() if value is not None}
+    return json.dumps(told) if told else None
+
+
+def _read(text: str | None) -> KeyLimits:
+    return KeyLimits(**json.loads(text)) if text else NO_LIMITS

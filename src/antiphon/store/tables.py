@@ -34,6 +34,16 @@ keys = Table(
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     Column("created", Integer, nullable=False),
     Column("revoked", Integer),
+    Column("limits", Text),
+)
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("window", String(8), primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("tokens", BigInteger, nullable=False),
 )
 
 versions = Table(

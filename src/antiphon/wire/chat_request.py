@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from antiphon.domain.chat import Asked, ChatRequest, Message, ToolCall
-from antiphon.domain.errors import BodyTooLarge, FieldFault, InvalidRequest
+from antiphon.domain.errors import BodyTooLarge, InvalidRequest
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.media import Speech
 from antiphon.domain.models import ModelName
 from antiphon.domain.sampling import Sampling

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from antiphon.domain.errors import FieldFault
+from antiphon.domain.faults import FieldFault
 from antiphon.wire import chat_schema as schema
 from antiphon.wire import message_schema as said
 from antiphon.wire.json_in import Limits

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from antiphon.domain.errors import FieldFault
+from antiphon.domain.faults import FieldFault
 from antiphon.wire.json_in import shown
 
 MOST_FAULTS = 20

@@ -14,7 +14,8 @@ import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from antiphon.domain.errors import FieldFault, InvalidRequest, UnsupportedMediaType
+from antiphon.domain.errors import InvalidRequest, UnsupportedMediaType
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.files import PURPOSE, File
 
 FIELD_BYTES = 256

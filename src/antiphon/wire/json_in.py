@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from antiphon.domain.errors import BodyTooLarge, FieldFault, InvalidRequest
+from antiphon.domain.errors import BodyTooLarge, InvalidRequest
+from antiphon.domain.faults import FieldFault
 
 _NAME_CHARS = 64
 _LONGEST_INTEGER = 400

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from antiphon.domain.errors import FieldFault
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.media import Medium
 from antiphon.wire import message_schema as said
 

@@ -6,7 +6,8 @@ Source of the form: ours. The prediction API's clients send back as `after_id` w
 import re
 from collections.abc import Sequence
 
-from antiphon.domain.errors import FieldFault, InvalidRequest
+from antiphon.domain.errors import InvalidRequest
+from antiphon.domain.faults import FieldFault
 
 _PLACE = re.compile("-".join(["([0-9]{1,9})"] * 5) + "(?:-([1-9][0-9]{0,8}))?-([01])")
 

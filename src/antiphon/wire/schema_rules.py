@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import jsonschema_rs
 
-from antiphon.domain.errors import FieldFault
+from antiphon.domain.faults import FieldFault
 from antiphon.wire.schema_ends import objects, references_end
 from antiphon.wire.schema_spread import spreads_too_far
 

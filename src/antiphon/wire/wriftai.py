@@ -14,8 +14,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.errors import AntiphonError, FieldFault, InvalidRequest
+from antiphon.domain.errors import AntiphonError, InvalidRequest
 from antiphon.domain.events import Usage
+from antiphon.domain.faults import FieldFault
 from antiphon.domain.models import Model, Version
 from antiphon.domain.prediction import CancelReason
 from antiphon.domain.record import Page, Record, Webhook

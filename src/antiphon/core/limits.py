@@ -1,0 +1,229 @@
+"""How much each key asks, held against what it may: requests and predictions by this process, tokens by all together.
+
+Tokens are known when an answer ends. What was spent is told to the store every second, and what others spent is heard
+there; rates and numbers of predictions are each process's own.
+"""
+
+import math
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import anyio
+import structlog
+
+from antiphon.domain.errors import InsufficientQuota, RateLimited, StorageUnavailable
+from antiphon.domain.limits import WINDOWS, Holder, KeyLimits, Window, window_of
+
+EXCHANGE_S = 1.0
+"""How often what was spent is told."""
+MOST_KEYS = 10_000
+"""How many keys are remembered."""
+
+_log = structlog.get_logger()
+
+Account = tuple[str, Window, int]
+"""A key, a window, and when that began."""
+
+
+class Spending(Protocol):
+    """Where all processes put down what was spent."""
+
+    async def exchange(self, spent: Mapping[Account, int]) -> Mapping[Account, int]:
+        """Add to some accounts; give what stands on each then.
+
+        Raises:
+            StorageUnavailable: nothing was added.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How much is left of the limit that is nearest."""
+
+    limit: int
+    remaining: int
+    reset: int
+    """When there is more again, in epoch seconds."""
+
+
+@dataclass(slots=True)
+class _State:
+    """What one key has under way."""
+
+    running: int = 0
+    credit: float = 0.0
+    """How many requests it may send now."""
+    credited_at: float = -math.inf
+    known: dict[Account, int] = field(default_factory=dict)
+    """What stands in the store."""
+    untold: dict[Account, int] = field(default_factory=dict)
+    """What was spent since."""
+
+    def spent(self, account: Account) -> int:
+        return self.known.get(account, 0) + self.untold.get(account, 0)
+
+
+class Ticket:
+    """A request that was let in. Whoever holds it closes it; it closes itself when the body of a `with` fails."""
+
+    __slots__ = ("_holder", "_state", "standing")
+
+    def __init__(self, holder: Holder, state: _State | None = None, standing: Standing | None = None) -> None:
+        self._holder, self._state = holder, state
+        self.standing = standing
+        """None where nothing is limited."""
+
+    def __enter__(self) -> Self:
+        """Hold it."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close it when something went wrong."""
+        if kind is not None:
+            self.close()
+
+    def close(self, tokens: int = 0) -> None:
+        """Take note that it has ended, and cost so many tokens. A second call changes nothing."""
+        state, self._state = self._state, None
+        if state is not None:
+            state.running -= 1
+            for account, _, _ in _accounts(self._holder, time.time()) if tokens else ():
+                state.untold[account] = state.untold.get(account, 0) + tokens
+
+
+FREE = Ticket(Holder("", ""))
+"""What is let in without limits."""
+
+
+class Limiter:
+    """All keys of this process."""
+
+    def __init__(self, spending: Spending) -> None:
+        self._spending = spending
+        self._states: dict[str, _State] = {}
+
+    async def admit(self, holder: Holder) -> Ticket:
+        """Let a request in.
+
+        Raises:
+            RateLimited, InsufficientQuota: it has to wait, and how long.
+            StorageUnavailable: what it has spent is not known.
+        """
+        limits = holder.limits
+        if not limits.is_any:
+            return FREE
+        state = self._states.get(holder.key_id)
+        if state is None:
+            if len(self._states) >= MOST_KEYS:
+                self._forget()
+            state = self._states[holder.key_id] = _State()
+        now = time.time()
+        accounts = list(_accounts(holder, now))
+        if unknown := {account: 0 for account, _, _ in accounts if account not in state.known}:
+            state.known |= await self._spending.exchange(unknown)
+        standings = [_budget(state, *account, now) for account in accounts]
+        if limits.concurrent is not None:
+            standings.append(_concurrency(state, limits.concurrent, now))
+        if limits.requests_per_s is not None:
+            standings.append(_rate(state, limits, now))
+        state.running += 1
+        return Ticket(holder, state, min(standings, key=lambda standing: standing.remaining / standing.limit))
+
+    async def run(self) -> None:
+        """Tell what was spent, for ever."""
+        while True:
+            await anyio.sleep(EXCHANGE_S)
+            await self.exchange()
+
+    async def exchange(self) -> None:
+        """Tell what was spent since, and hear what others did."""
+        told = {key_id: state.untold for key_id, state in self._states.items() if state.untold}
+        # Those that ask now hear what was spent elsewhere, too.
+        asked = {account: 0 for state in self._states.values() if state.running for account in state.known}
+        spent = asked | {account: tokens for untold in told.values() for account, tokens in untold.items()}
+        if not spent:
+            return
+        for key_id in told:
+            self._states[key_id].untold = {}
+        try:
+            totals = await self._spending.exchange(spent)
+        except StorageUnavailable:
+            for key_id, untold in told.items():
+                later = self._states[key_id].untold
+                self._states[key_id].untold = {
+                    account: later.get(account, 0) + untold.get(account, 0) for account in later.keys() | untold.keys()
+                }
+            _log.warning("spending cannot be told", keys=len(told))
+            return
+        current = {account for account in totals if time.time() < window_of(account[1], account[2])[1]}
+        for key_id, state in self._states.items():
+            state.known = {account: totals.get(account, known) for account, known in state.known.items()}
+            state.known |= {account: totals[account] for account in current if account[0] == key_id}
+
+    def _forget(self) -> None:
+        idle = [key_id for key_id, state in self._states.items() if not state.running and not state.untold]
+        for key_id in idle:
+            del self._states[key_id]
+
+
+@asynccontextmanager
+async def open_limiter(spending: Spending) -> AsyncGenerator[Limiter]:
+    """Hold all keys to their limits, for the body; what was spent is told at its end too."""
+    limiter = Limiter(spending)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(limiter.run)
+        try:
+            yield limiter
+        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
+            failure = error
+        group.cancel_scope.cancel()
+    with anyio.CancelScope(shield=True), anyio.move_on_after(EXCHANGE_S):
+        await limiter.exchange()
+    if failure is not None:
+        raise failure
+
+
+def _accounts(holder: Holder, now: float) -> Iterator[tuple[Account, int, int]]:
+    """Give a key's accounts, each with its limit and when its window ends."""
+    for window in WINDOWS:
+        limit = holder.limits.tokens_per(window)
+        if limit is not None:
+            begin, end = window_of(window, now)
+            yield (holder.key_id, window, begin), limit, end
+
+
+def _budget(state: _State, account: Account, limit: int, end: int, now: float) -> Standing:
+    left = limit - state.spent(account)
+    if left > 0:
+        return Standing(limit, left, end)
+    error = InsufficientQuota if account[1] == "month" else RateLimited
+    raise error(
+        f"This key has used its {limit} tokens of this {account[1]}.",
+        retry_after_s=max(1, math.ceil(end - now)),
+        limit=limit,
+    )
+
+
+def _concurrency(state: _State, limit: int, now: float) -> Standing:
+    if state.running >= limit:
+        raise RateLimited(f"This key may have {limit} predictions at once.", limit=limit)
+    return Standing(limit, limit - state.running - 1, math.ceil(now + 1))
+
+
+def _rate(state: _State, limits: KeyLimits, now: float) -> Standing:
+    """Take one of the requests that a key may send; they come back with time, up to one second's."""
+    rate = limits.requests_per_s or 0.0
+    most = max(1.0, rate)
+    state.credit = min(most, state.credit + (now - state.credited_at) * rate)
+    state.credited_at = now
+    if state.credit < 1:
+        wait_s = (1 - state.credit) / rate
+        raise RateLimited(
+            f"This key may send {rate:g} requests a second.", retry_after_s=max(1, math.ceil(wait_s)), limit=int(most)
+        )
+    state.credit -= 1
+    return Standing(int(most), int(state.credit), math.ceil(now + (most - state.credit) / rate))

@@ -1,0 +1,56 @@
+"""Whose a key is, and how much may be asked with it."""
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+Window = Literal["minute", "day", "month"]
+WINDOWS: tuple[Window, ...] = ("minute", "day", "month")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What one key may do; None: as much as it likes."""
+
+    requests_per_s: float | None = None
+    """On average; as many at once as come in one second, and at least one."""
+    concurrent: int | None = None
+    """Predictions that are queued or running."""
+    tokens_per_minute: int | None = None
+    """Of prompts and completions. The request that passes a limit is answered, and those behind it are not."""
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+
+    def tokens_per(self, window: Window) -> int | None:
+        """Give the limit of a window."""
+        limit: int | None = getattr(self, f"tokens_per_{window}")
+        return limit
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is limited."""
+        return any(getattr(self, field.name) is not None for field in fields(self))
+
+
+NO_LIMITS = KeyLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who asks."""
+
+    account: str
+    key_id: str
+    limits: KeyLimits = NO_LIMITS
+
+
+def window_of(window: Window, at_s: float) -> tuple[int, int]:
+    """Give when the window that holds a moment began and when it ends, in epoch seconds; days and months are UTC's."""
+    at = datetime.fromtimestamp(at_s, UTC).replace(second=0, microsecond=0)
+    if window == "minute":
+        return int(at.timestamp()), int((at + timedelta(minutes=1)).timestamp())
+    at = at.replace(hour=0, minute=0)
+    if window == "day":
+        return int(at.timestamp()), int((at + timedelta(days=1)).timestamp())
+    at = at.replace(day=1)
+    return int(at.timestamp()), int((at + timedelta(days=32)).replace(day=1).timestamp())
