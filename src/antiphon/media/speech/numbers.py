@@ -15,6 +15,7 @@ ORDINALS = {
     "nine": "ninth",
     "twelve": "twelfth",
 }
+PARTS = {"2": "half", "4": "quarter"}
 MOST_DIGITS = 3 * len(SCALES)
 """Longer numbers are read digit by digit."""
 
@@ -56,6 +57,16 @@ def one_by_one(digits: str) -> str:
 def decimal(whole: str, fraction: str) -> str:
     """Read a number with a fraction: "3.14" is "three point one four"."""
     return f"{cardinal(whole)} point {one_by_one(fraction)}"
+
+
+def fraction(above: str, below: str) -> str:
+    """Read a fraction: "3/4" is "three quarters"; one of many parts, or of more than there are, is "over"."""
+    if int(above) > int(below) or int(below) not in range(2, len(ONES) + 1):
+        return f"{cardinal(above)} over {cardinal(below)}"
+    if above == below:
+        return f"{cardinal(above)} out of {cardinal(below)}"
+    part = PARTS.get(below) or ordinal(below)
+    return f"{cardinal(above)} {part if above == '1' else {'half': 'halves'}.get(part, f'{part}s')}"
 
 
 def _hundreds(number: int) -> str:
