@@ -27,6 +27,7 @@ from antiphon.media.hearing.recogniser import open_recogniser
 from antiphon.media.lab import open_lab
 from antiphon.media.senses import LocalSenses, Sources
 from antiphon.media.speech.speaker import open_speaker
+from antiphon.meters.prometheus import Meters
 from antiphon.offering import definition_digest, make_registry
 from antiphon.outbound.addresses import check_url
 from antiphon.outbound.fetching import open_fetcher
@@ -104,7 +105,8 @@ async def _services(
     archive = SqlArchive(database)
     files = await stack.enter_async_context(open_files(database))
     senses = await _senses(settings, archive, files, stack)
-    predictor, is_store_well = await _predictor(settings, database, senses, notify, stack)
+    predictor, is_store_well, lag_s = await _predictor(settings, database, senses, notify, stack)
+    predictor.measures = meters = Meters(registry, lag_s, is_store_well)
     background = Background(predictor)
     await stack.enter_async_context(background.open())
     return Services(
@@ -121,6 +123,7 @@ async def _services(
         limiter=await stack.enter_async_context(open_limiter(SqlSpending(database))),
         deadline_s=settings.server.deadline_s,
         is_store_well=is_store_well,
+        metrics=meters.written,
         has_records=settings.store.record,
         check_webhook=partial(check_url, allow_private=settings.webhooks.allow_private),
     )
@@ -167,10 +170,10 @@ def _speech_server(server: SpeechServerSettings, name: str, voices: tuple[str, .
 
 async def _predictor(
     settings: Settings, database: Database, senses: Senses, notify: Callable[[Record], None], stack: AsyncExitStack
-) -> tuple[Predictor, Callable[[], bool]]:
-    """Set up what runs predictions; give it, and what says whether its store is well."""
+) -> tuple[Predictor, Callable[[], bool], Callable[[], float]]:
+    """Set up what runs predictions; give it, and what says whether its store is well, and how far it is behind."""
     if not settings.store.record:
-        return Predictor(LoggedRecords(), senses), lambda: True
+        return Predictor(LoggedRecords(), senses), lambda: True, lambda: 0.0
     retention = Retention(settings.store.retain_s, settings.store.retain_rows)
     keeper = Keeper(database, settings.home / "run", retention, notify)
     recorder = Recorder(database, keeper.instance, settings.store.record_bytes, notify)
@@ -178,7 +181,7 @@ async def _predictor(
     # The recorder within the keeper: this process counts as alive until its last word is written.
     await stack.enter_async_context(keeper.open(partial(predictor.cancel, reason=CancelReason.REQUESTED)))
     await stack.enter_async_context(recorder.open())
-    return predictor, lambda: keeper.is_well
+    return predictor, lambda: keeper.is_well, recorder.lag_s
 
 
 def _announcer(announce: Callable[[str], None], banner: str) -> Callable[[], Awaitable[None]]:

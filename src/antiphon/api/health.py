@@ -1,9 +1,12 @@
-"""The small endpoints: health."""
+"""The small endpoints: health, and what is measured."""
 
+import anyio
 from fastapi import APIRouter, Response
 
 from antiphon.api.services import Services
 from antiphon.domain.errors import StorageUnavailable
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def router(services: Services) -> APIRouter:
@@ -19,6 +22,11 @@ def router(services: Services) -> APIRouter:
         status = _readiness(services)
         response.status_code = 200 if status == "ready" else 503
         return {"status": status}
+
+    @routes.get("/metrics", tags=["health"], summary="What is measured, as Prometheus reads it")
+    async def metrics() -> Response:
+        # In a thread: it takes milliseconds, and answers must not wait for it.
+        return Response(await anyio.to_thread.run_sync(services.metrics), media_type=METRICS_TYPE)
 
     return routes
 

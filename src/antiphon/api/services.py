@@ -43,6 +43,8 @@ class Services:
     """The longest any prediction may take; models and clients may ask for less."""
     is_store_well: Callable[[], bool]
     """Whether the store could be read and written when that was last tried."""
+    metrics: Callable[[], bytes]
+    """Gives what is measured, as Prometheus reads it."""
     has_records: bool
     """Whether predictions are written down; without that there is nothing to store, join or look at."""
     check_webhook: Callable[[str], None]

@@ -30,6 +30,8 @@ class EngineState:
 
     state: str
     detail: str = ""
+    restarts: int = 0
+    """How often it was started again."""
 
     @property
     def is_ready(self) -> bool:

@@ -11,6 +11,7 @@ from anyio import CancelScope
 
 from antiphon.core.fanout import fanned
 from antiphon.core.fold import Fold
+from antiphon.core.measures import NO_MEASURES, Measures
 from antiphon.core.perceive import has_media, perceive
 from antiphon.core.records import Records
 from antiphon.core.running import Call, Running
@@ -38,6 +39,7 @@ class Predictor:
 
     def __init__(self, records: Records, senses: Senses = NO_SENSES) -> None:
         self._records, self.senses = records, senses
+        self.measures: Measures = NO_MEASURES
         self._running: dict[UUID, Running] = {}
         self._idle = anyio.Event()
         self._idle.set()
@@ -145,7 +147,10 @@ class Predictor:
         """The engine's events, folded and recorded on their way to the reply."""
         async for event in events:
             running.fold.add(event)
-            if isinstance(event, Accepted):
+            if not isinstance(event, Accepted):
+                running.last_at = time.monotonic()
+                running.first_at = running.first_at or running.last_at
+            else:
                 self._move(running, Status.STARTED)
                 if running.call.work.request.stream:
                     await running.beginning.wait()  # Nobody is told of one that a crash could make unknown.
@@ -173,6 +178,7 @@ class Predictor:
             except StorageUnavailable as failed:
                 unwritten = failed
         running.error = running.error or unwritten
+        self.measures.ended(running)
         running.is_over = True
         running.tell()
         if unwritten and error is None:

@@ -60,6 +60,10 @@ class Running:
     """How many clients wait for the answer, where leaving counts."""
     is_over: bool = False
     """Whether it has ended and nothing more will change."""
+    first_at: float | None = None
+    """When it said something first,"""
+    last_at: float | None = None
+    """and last, in seconds of the monotonic clock."""
     begun: dict[Status, float] = field(default_factory=dict)
     """When it came to each status it had, in seconds of the monotonic clock."""
     _changed: anyio.Event | None = None

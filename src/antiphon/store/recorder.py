@@ -119,6 +119,11 @@ class Recorder:
         self._hold.news.set()
         return draft.tickets[0]
 
+    def lag_s(self) -> float:
+        """Give how long what waits longest waits already; what was never begun there does not count."""
+        waiting = [draft.since for draft in (*self._queue.values(), *self._late.values()) if draft.since]
+        return time.monotonic() - min(waiting) if waiting else 0.0
+
     def _hopeless(self, running: Running) -> Ticket:
         state, ticket = running.prediction, Ticket(self._hold)
         ticket.settle(_unavailable())

@@ -74,12 +74,12 @@ class Supervisor:
 
     async def _keep(self, group: TaskGroup, *, task_status: TaskStatus[EngineFailed | None]) -> None:
         """Run one child after another; the first start reports whether it worked."""
-        deaths, is_first = 0, True
+        deaths, restarts, is_first = 0, 0, True
         while True:
             born = time.monotonic()
             try:
                 async with launch(self._options, group) as child:
-                    self._change(child, EngineState("ready"))
+                    self._change(child, EngineState("ready", restarts=restarts))
                     if is_first:
                         task_status.started(None)
                     is_first = False
@@ -92,7 +92,8 @@ class Supervisor:
             deaths = 0 if time.monotonic() - born > GROWN_UP_S else deaths
             pause_s = BACK_OFF_S[min(deaths, len(BACK_OFF_S) - 1)]
             deaths += 1
-            self._change(None, EngineState("restarting" if pause_s < WAIT_S else "failed"))
+            self._change(None, EngineState("restarting" if pause_s < WAIT_S else "failed", restarts=restarts))
+            restarts += 1
             _log.warning("engine died", model=self._options.model, restart_in_s=pause_s)
             await anyio.sleep(pause_s)
 

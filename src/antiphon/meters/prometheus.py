@@ -1,0 +1,128 @@
+"""Predictions, queues, engines and the store as Prometheus' metrics. Nothing in them tells one account from another.
+
+Names with `gen_ai_` are those of OpenTelemetry's semantic conventions for generative AI as Prometheus writes them:
+`gen_ai.server.request.duration`, `.time_to_first_token`, `.time_per_output_token`. For what these have no name for,
+names begin with `antiphon_`.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from antiphon import __version__
+from antiphon.core.registry import Registry
+from antiphon.core.running import Running
+from antiphon.domain.events import Usage
+from antiphon.domain.prediction import Status
+
+_LONG_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+"""The conventions' own borders for durations."""
+_FIRST_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+
+
+class Meters:
+    """One server process's; see core.measures.Measures."""
+
+    def __init__(self, registry: Registry, store_lag_s: Callable[[], float], is_store_well: Callable[[], bool]) -> None:
+        """Measure.
+
+        Args:
+            registry: the models; their queues and engines are looked at when somebody asks.
+            store_lag_s: how long what is written last has waited to be.
+            is_store_well: whether the store answers.
+        """
+        self._collected = CollectorRegistry(auto_describe=False)
+        self._ended = Counter(
+            "antiphon_predictions",
+            "Predictions that have ended, by how, and by the code of what went wrong.",
+            ("gen_ai_request_model", "status", "reason", "error_type"),
+            registry=self._collected,
+        )
+        self._tokens = Counter(
+            "antiphon_tokens",
+            "Tokens, by what they were: input and output are the whole, the others are parts of these.",
+            ("gen_ai_request_model", "gen_ai_token_type"),
+            registry=self._collected,
+        )
+        self._duration = self._histogram("gen_ai_server_request_duration", "From a prediction's beginning to its end.")
+        self._queue = self._histogram("antiphon_queue_wait", "How long predictions waited for a slot.")
+        first = "From a prediction's beginning to its first words."
+        self._first = self._histogram("gen_ai_server_time_to_first_token", first, _FIRST_S)
+        each = "Between a prediction's tokens behind the first, on average."
+        self._each = self._histogram("gen_ai_server_time_per_output_token", each, _TOKEN_S)
+        self._collected.register(_Standing(registry, store_lag_s, is_store_well))
+
+    def _histogram(self, name: str, about: str, borders_s: Sequence[float] = _LONG_S) -> Histogram:
+        label = ("gen_ai_request_model",)
+        return Histogram(f"{name}_seconds", about, label, buckets=borders_s, registry=self._collected)
+
+    def ended(self, running: Running) -> None:
+        """Take note of a prediction that has ended."""
+        prediction, usage = running.prediction, running.fold.usage
+        model = prediction.model
+        error = running.error.said_code if running.error else ""
+        self._ended.labels(model, str(prediction.status), str(prediction.reason or ""), error).inc()
+        for kind, count in _counts(usage):
+            if count:
+                self._tokens.labels(model, kind).inc(count)
+        timings = running.timings(prediction.status)
+        self._queue.labels(model).observe(timings.queue_s or 0.0)
+        begun = running.begun[Status.PENDING]
+        self._duration.labels(model).observe(running.begun[prediction.status] - begun)
+        if running.first_at is not None and running.last_at is not None:
+            self._first.labels(model).observe(running.first_at - begun)
+            if (behind := usage.completion_tokens - 1) > 0:
+                self._each.labels(model).observe((running.last_at - running.first_at) / behind)
+
+    def written(self) -> bytes:
+        """Give everything in Prometheus' text format."""
+        return generate_latest(self._collected)
+
+
+def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
+    yield "input", usage.prompt_tokens
+    yield "output", usage.completion_tokens
+    yield "cached", usage.cached_tokens
+    yield "reasoning", usage.reasoning_tokens
+    yield "input_audio", usage.prompt_audio_tokens
+    yield "output_audio", usage.audio_tokens
+    yield "prediction_accepted", usage.accepted_prediction_tokens
+    yield "prediction_rejected", usage.rejected_prediction_tokens
+
+
+class _Standing:
+    """What is looked at when somebody asks: how full, how well."""
+
+    def __init__(self, registry: Registry, store_lag_s: Callable[[], float], is_store_well: Callable[[], bool]) -> None:
+        self._registry, self._store_lag_s, self._is_store_well = registry, store_lag_s, is_store_well
+        self._since = time.time()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give it all."""
+        label = ["gen_ai_request_model"]
+        queued = GaugeMetricFamily("antiphon_queue_depth", "Requests that wait for a slot.", labels=label)
+        held = GaugeMetricFamily("antiphon_slots_held", "Slots that are held.", labels=label)
+        slots = GaugeMetricFamily("antiphon_slots", "Slots there are.", labels=label)
+        well = "Whether a version's engine is ready."
+        ready = GaugeMetricFamily("antiphon_engine_ready", well, labels=[*label, "version"])
+        again = "How often a version's engine was started again."
+        restarts = CounterMetricFamily("antiphon_engine_restarts", again, labels=[*label, "version"])
+        for offer in self._registry.offers():
+            model, admission = offer.model.id, offer.admission
+            queued.add_metric([model], admission.queued)
+            held.add_metric([model], admission.slots - admission.free)
+            slots.add_metric([model], admission.slots)
+            for number, engine in offer.engines.items():
+                ready.add_metric([model, str(number)], engine.state.is_ready)
+                restarts.add_metric([model, str(number)], engine.state.restarts)
+        yield from (queued, held, slots, ready, restarts)
+        lag = "How long what is to be written of predictions waits already."
+        yield GaugeMetricFamily("antiphon_store_lag_seconds", lag, value=self._store_lag_s())
+        yield GaugeMetricFamily("antiphon_store_ready", "Whether the store answers.", value=self._is_store_well())
+        yield GaugeMetricFamily("antiphon_start_time_seconds", "When the server started.", value=self._since)
+        about = GaugeMetricFamily("antiphon_info", "Which version runs.", labels=["version"])
+        about.add_metric([__version__], 1)
+        yield about
