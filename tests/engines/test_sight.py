@@ -12,9 +12,10 @@ from PIL import Image
 
 from antiphon.engines.llamacpp.binding import library_path, load
 from antiphon.engines.llamacpp.model import Weights
+from antiphon.engines.llamacpp.mtmd import Projector
 from antiphon.engines.llamacpp.preparing import Preparer
 from antiphon.engines.llamacpp.protocol import Picture, Turn
-from antiphon.engines.llamacpp.sight import Eye
+from antiphon.engines.llamacpp.senses import Senses
 from antiphon.engines.llamacpp.template import ChatTemplate
 from tests.conftest import REAL, environment, real_config, serving
 from tests.engines.test_marks import start
@@ -166,10 +167,12 @@ def test_a_prompt_that_ends_with_a_picture_has_words_behind_it(tmp_path, weights
     """Some templates write nothing behind the last message; the last token's logits are wanted."""
     library = load(library_path(), lambda level, line: None)
     model = Weights(library, weights[0])
-    eye = Eye(library, model.handle, write(tmp_path / "mmproj.gguf"), 1, lambda level, line: None)
+    path = write(tmp_path / "mmproj.gguf")
+    senses = Senses(Projector(library, model.handle, path, 1, lambda level, line: None))
     template = ChatTemplate("{{ messages[0]['content'] }}", bos="", eos="")
-    turn = Turn("user", "See:", pictures=(Picture(4, 8, 8, bytes(8 * 8 * 3)),))
-    prompt = Preparer(model.vocabulary, template, 1000, eye).prepare(None, start(turn, tools="")).prompt
+    picture = Picture(4, 8, 8, bytes(8 * 8 * 3))
+    request = start(Turn("user", "See:", media=(picture,)), tools="")
+    prompt = Preparer(model.vocabulary, template, 1000).prepare(None, request, [[senses.take(picture)]]).prompt
     assert [token < 0 for token in prompt[-PLACES - 1 :]] == [True] * PLACES + [False]
 
 
