@@ -48,7 +48,9 @@ class Engine:
         self.weights = Weights(self.library, weights)
         self.projector = Projector(self.library, self.weights.handle, mmproj, 1, quiet)
         self.senses = Senses(self.projector)
-        self.sizes = Sizes(cells, max(batch, self.senses.most_at_once), slots, min(batch, slots + MOST), 1, 1)
+        self.sizes = Sizes(
+            cells, max(batch, self.senses.most_at_once), slots, max(slots, min(batch, slots + MOST)), 1, 1
+        )
         self.context = self.weights.context(self.sizes)
         self.context.__class__ = Recorded
         self.preparer = Preparer(self.weights.vocabulary, ChatTemplate(PLAIN, bos="", eos=""), cells)

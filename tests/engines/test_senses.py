@@ -209,3 +209,9 @@ def test_what_was_evicted_is_read_again(files, kind, made):
         again = engine.add(*parts, max_tokens=most, account="alone")
         engine.run()
         assert engine.text(again) == engine.text(name)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_the_self_check_at_the_start_passes_in_batches_of_any_size(files, batch):
+    context = Engine(*files("places in a row"), batch=batch).context
+    context.check(list(range(100, 110)))

@@ -86,7 +86,8 @@ class Worker:
         senses = _senses(weights, options)
         sequences = max(2, options.slots)
         batch = max(options.batch_tokens, senses.most_at_once if senses else 1)
-        outputs = min(options.batch_tokens, sequences + MOST)
+        # llama.cpp ends the process where there are fewer than sequences.
+        outputs = max(sequences, min(options.batch_tokens, sequences + MOST))
         context = weights.context(Sizes(cells, batch, sequences, outputs, options.threads, options.batch_threads))
         vocabulary = weights.vocabulary
         context.check(vocabulary.tokenize("The quick brown fox jumps over the lazy dog.", control=False))
