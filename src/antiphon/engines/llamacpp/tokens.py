@@ -80,7 +80,7 @@ class Prompter:
                 content = "\n".join(filter(None, [content, *map(_written, calls)]))
         if turn.call_id:
             message["tool_call_id"] = guard.hide(turn.call_id)
-        return message | {"content": content}
+        return message | {"content": self._template.content(content)}
 
     def _role(self, role: str) -> str:
         if role == "developer" and not self._template.mentions("developer"):
