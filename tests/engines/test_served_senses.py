@@ -10,6 +10,8 @@ import wave
 import numpy as np
 import pytest
 
+from antiphon.domain.media import HEARD_HZ
+from tests.api.test_media import flac
 from tests.conftest import serving, until
 from tests.engines import tiny_model, tiny_sight
 from tests.engines.test_sight import picture, text
@@ -123,3 +125,13 @@ def test_words_never_wait_behind_what_is_being_heard(server):
         usage = heard.result().json()["usage"]
     assert usage["prompt_tokens_details"]["audio_tokens"] == 20 * tiny_sight.SOUND_PLACES
     assert told > 2
+
+
+def test_sounds_that_are_too_large_together_are_refused_and_the_engine_goes_on(server):
+    """Each is short enough; the three are 144 MB of samples."""
+    silence = flac(np.zeros(HEARD_HZ * 1500 - HEARD_HZ, np.int16))
+    part = {"type": "input_audio", "input_audio": {"data": base64.b64encode(silence).decode(), "format": "flac"}}
+    answer = server.chat(HEARING, [part] * 3)
+    assert answer.status_code == 413, answer.text
+    assert "too large together" in answer.json()["error"]["message"]
+    assert ask(server, HEARING, text("Still there?"))

@@ -188,11 +188,48 @@ class Said(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_to_child = msgspec.msgpack.Decoder(ToChild)
+
+
+class NotUnderstood(Exception):
+    """A message that is none of ours, or is damaged."""
+
+    def __init__(self, request_id: bytes) -> None:
+        super().__init__()
+        self.request_id = request_id
+        """The request it is about: that one can be told."""
+
+
+class TooLarge(Exception):
+    """A message the other side would not read."""
+
+
+def understood(body: bytes) -> ToChild:
+    """Give the message for the child that a frame carries.
+
+    Raises:
+        NotUnderstood: it is none, but says which request it is about.
+        msgspec.DecodeError: it does not even say that.
+    """
+    try:
+        message: ToChild = _to_child.decode(body)
+    except msgspec.MsgspecError as error:
+        said = msgspec.msgpack.decode(body)
+        if isinstance(said, dict) and isinstance(said.get("id"), bytes):
+            raise NotUnderstood(said["id"]) from error
+        raise
+    return message
 
 
 def frame(message: ToChild | Said) -> bytes:
-    """Give a message as bytes for the socket."""
+    """Give a message as bytes for the socket.
+
+    Raises:
+        TooLarge: it is longer than FRAME_BYTES.
+    """
     body = _encoder.encode(message)
+    if len(body) > FRAME_BYTES:
+        raise TooLarge
     return LENGTH.pack(len(body)) + body
 
 

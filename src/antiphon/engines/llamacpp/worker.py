@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,9 +33,11 @@ from antiphon.engines.llamacpp.protocol import (
     Cancel,
     Ended,
     FromChild,
+    NotUnderstood,
     Ready,
     Start,
     ToChild,
+    understood,
 )
 from antiphon.engines.llamacpp.request import Request
 from antiphon.engines.llamacpp.senses import Senses, Taken
@@ -118,7 +120,7 @@ class Worker:
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         server.bind(path)
         server.listen()
-        threading.Thread(target=self._read, args=(server,), name="read", daemon=True).start()
+        threading.Thread(target=_vital, args=(self._read, server), name="read", daemon=True).start()
 
     def run(self) -> None:
         """Turn the crank for ever; whatever comes out of it ends the process."""
@@ -183,6 +185,8 @@ class Worker:
                     self._post((connection, self._ready))
                 elif not self._receive(key.data):
                     selector.unregister(key.fileobj)
+                    # A server that is there and was not understood must see that nobody listens any more.
+                    key.data.link.close()
                     self._post(key.data)
 
     def _receive(self, connection: Connection) -> bool:
@@ -190,7 +194,10 @@ class Worker:
         try:
             data = connection.link.recv(1 << 20)
             for body in connection.frames.feed(data):
-                self._handle(connection, _decoder.decode(body))
+                try:
+                    self._handle(connection, understood(body))
+                except NotUnderstood as unfit:
+                    self._refuse(connection, Ended(unfit.request_id, "failed", "The engine did not understand this."))
         except (OSError, ValueError, msgspec.MsgspecError):
             return False
         return bool(data)
@@ -245,7 +252,13 @@ def _senses(weights: Weights, options: ChildOptions) -> Senses | None:
     return Senses(Projector(weights.library, weights.handle, path, threads, log))
 
 
-_decoder = msgspec.msgpack.Decoder(ToChild)
+def _vital(work: Callable[..., None], *given: object) -> None:
+    """Do what this process cannot go on without."""
+    try:
+        work(*given)
+    except BaseException:  # noqa: BLE001 - whatever it was, the state is unknown: end, and be started again
+        log(ERROR, traceback.format_exc())
+        os._exit(1)
 
 
 def _die_with(parent: int) -> None:
@@ -277,11 +290,7 @@ def main() -> None:
         sys.exit(1)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    try:
-        worker.run()
-    except BaseException:  # noqa: BLE001 - whatever it was, the memory's state is unknown: end, and be started again
-        log(ERROR, traceback.format_exc())
-        os._exit(1)
+    _vital(worker.run)
 
 
 if __name__ == "__main__":
