@@ -64,6 +64,16 @@ def test_what_follows_is_what_the_helper_says(engine, made):
     assert same(said, right)
 
 
+@pytest.mark.parametrize("has_axes", [True, False])
+def test_pictures_and_sounds_stand_in_one_prompt(tmp_path, weights, has_axes):
+    model = tiny_model.write(tmp_path / "model.gguf", weights[0], has_axes=has_axes)
+    engine = Engine(model, tiny_sight.write_all(tmp_path / "all.gguf", width=tiny_model.WIDTH))
+    parts = ("Look: ", picture(1), sound(2), " and ", sound(3), picture(4, 140, 84), picture(5), " What?")
+    assert same(engine.logits(*parts, more=4), engine.helper(*parts, more=4))
+    assert engine.accepted().audio_tokens == 2 * tiny_sight.SOUND_PLACES
+    assert (engine.senses.sees, engine.senses.hears) == (True, True)
+
+
 def test_what_is_seen_or_heard_matters(engine, made):
     said = [engine.logits("Look: ", *given, " What?") for given in ([made(1)], [made(2)], [], [made(1), made(2)])]
     for number, one in enumerate(said):

@@ -34,13 +34,14 @@ SOUND_PLACES = HEARD // STACK
 class Writer:
     """A projector while it is written."""
 
-    def __init__(self, path: Path, kind: str, seed: int) -> None:
+    def __init__(self, path: Path, seed: int) -> None:
         self._writer = gguf.GGUFWriter(path, "clip")
         self._random = np.random.default_rng(seed)
-        self._writer.add_string("clip.projector_type", kind)
+        self._writer.add_bool("clip.use_gelu", True)
 
-    def describe(self, sense: str, width: int, **sizes: int | bool) -> None:
-        """Say how large the encoder of one sense is, and how wide the language model."""
+    def describe(self, sense: str, kind: str, width: int, **sizes: int) -> None:
+        """Say of what kind and how large the encoder of one sense is, and how wide the language model."""
+        self._writer.add_string(f"clip.{sense}.projector_type", kind)
         self._writer.add_bool(f"clip.has_{sense}_encoder", True)
         sizes |= {
             "embedding_length": WIDTH,
@@ -54,7 +55,6 @@ class Writer:
         self._writer.add_float32(f"clip.{sense}.attention.layer_norm_epsilon", 1e-5)
         for name in ("image_mean", "image_std") if sense == "vision" else ():
             self._writer.add_array(f"clip.{sense}.{name}", [0.5, 0.5, 0.5])
-        self._writer.add_bool("clip.use_gelu", True)
 
     def add(self, name: str, *shape: int, scale: float = 0.2) -> None:
         self._writer.add_tensor(name, (self._random.standard_normal(shape) * scale).astype(np.float32))
@@ -89,8 +89,8 @@ class Writer:
 
 def write(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
     """Write a projector of LLaVA's kind, for a language model of some width."""
-    writer = Writer(path, "mlp", seed)
-    writer.describe("vision", width, image_size=SIDE, patch_size=PATCH)
+    writer = Writer(path, seed)
+    writer.describe("vision", "mlp", width, image_size=SIDE, patch_size=PATCH)
     writer.add("v.patch_embd.weight", WIDTH, 3, PATCH, PATCH)
     writer.add("v.position_embd.weight", PLACES + 1, WIDTH)
     writer.add("v.class_embd", WIDTH)
@@ -105,22 +105,26 @@ def write(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
 
 def write_qwen(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
     """Write a projector of Qwen2-VL's kind: a picture's places are as many as it is large."""
-    writer = Writer(path, "qwen2vl_merger", seed)
-    writer.describe("vision", width, image_size=GEMMA_SIDE, patch_size=PATCH)
+    writer = Writer(path, seed)
+    _add_qwen(writer, width)
+    writer.close()
+    return path
+
+
+def _add_qwen(writer: Writer, width: int) -> None:
+    writer.describe("vision", "qwen2vl_merger", width, image_size=GEMMA_SIDE, patch_size=PATCH)
     for name in ("v.patch_embd.weight", "v.patch_embd.weight.1"):
         writer.add(name, WIDTH, 3, PATCH, PATCH)
     writer.norm("v.post_ln")
     writer.blocks("v")
     for name, inputs in (("mm.0", 4 * WIDTH), ("mm.2", width)):
         writer.linear(name, width, inputs)
-    writer.close()
-    return path
 
 
 def write_gemma(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
     """Write a projector of Gemma 3's kind: GEMMA_PLACES places, read at once."""
-    writer = Writer(path, "gemma3", seed)
-    writer.describe("vision", width, image_size=GEMMA_SIDE, patch_size=PATCH)
+    writer = Writer(path, seed)
+    writer.describe("vision", "gemma3", width, image_size=GEMMA_SIDE, patch_size=PATCH)
     writer.add("v.patch_embd.weight", WIDTH, 3, PATCH, PATCH)
     writer.add("v.patch_embd.bias", WIDTH)
     writer.add("v.position_embd.weight", (GEMMA_SIDE // PATCH) ** 2, WIDTH)
@@ -134,8 +138,23 @@ def write_gemma(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
 
 def write_hearing(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
     """Write a projector of Ultravox's kind, which hears half a minute at a time and sees nothing."""
-    writer = Writer(path, "ultravox", seed)
-    writer.describe("audio", width, num_mel_bins=MELS, **{"projector.stack_factor": STACK})
+    writer = Writer(path, seed)
+    _add_hearing(writer, width)
+    writer.close()
+    return path
+
+
+def write_all(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
+    """Write a projector that sees as Qwen2-VL's does and hears as Ultravox's does."""
+    writer = Writer(path, seed)
+    _add_qwen(writer, width)
+    _add_hearing(writer, width)
+    writer.close()
+    return path
+
+
+def _add_hearing(writer: Writer, width: int) -> None:
+    writer.describe("audio", "ultravox", width, num_mel_bins=MELS, **{"projector.stack_factor": STACK})
     for name, inputs in (("a.conv1d.1", MELS), ("a.conv1d.2", WIDTH)):
         writer.add(f"{name}.weight", WIDTH, inputs, 3)
         writer.add(f"{name}.bias", WIDTH, 1)
@@ -146,8 +165,6 @@ def write_hearing(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Pat
     writer.add("mm.a.mlp.1.weight", 2 * HIDDEN, WIDTH * STACK)
     writer.add("mm.a.norm_mid.weight", HIDDEN, scale=1.0)
     writer.add("mm.a.mlp.2.weight", width, HIDDEN)
-    writer.close()
-    return path
 
 
 if __name__ == "__main__":
