@@ -18,6 +18,7 @@ from antiphon.engines.llamacpp.model import Context, Sizes, Weights
 from antiphon.engines.llamacpp.mtmd import Projector
 from antiphon.engines.llamacpp.preparing import Preparer
 from antiphon.engines.llamacpp.protocol import Accepted, Ended, Picture, Sound, Start, Text, Turn
+from antiphon.engines.llamacpp.request import Request
 from antiphon.engines.llamacpp.senses import Senses
 from antiphon.engines.llamacpp.template import ChatTemplate
 
@@ -61,17 +62,26 @@ class Engine:
 
     def add(self, *parts, account="a", seed=None, **fields) -> bytes:
         """Begin a request whose one message has these parts: texts, pictures and sounds."""
-        name = b"%d" % next(self._names)
         turn = turned(parts)
-        asked = {"n": 1, "max_tokens": 1, "temperature": 0.0, "logprobs": -1} | fields
-        start = Start(
-            name, account, (turn,), stop=(), top_p=1, frequency_penalty=0, presence_penalty=0, logit_bias={}, seed=seed,
-            **asked,
-        )  # fmt: skip
+        start = self._start(turn, account, seed, fields)
         request = self.preparer.prepare(None, start, [[self.senses.take(medium) for medium in turn.media]])
         assert not isinstance(request, Ended), request
         self.loop.add(request)
-        return name
+        return start.id
+
+    def read_anew(self, line) -> np.ndarray:
+        """What the model would say after all that a line had read, of which nothing is remembered."""
+        prompt = line.tokens[: line.read]
+        self.loop.add(Request(None, self._start(turned(()), "nobody", None, {}), prompt, layout=line.layout))
+        self.run()
+        assert self.accepted().cached_tokens == 0
+        return self.context.asked[-1]
+
+    def _start(self, turn, account, seed, fields) -> Start:
+        name = b"%d" % next(self._names)
+        asked = {"n": 1, "max_tokens": 1, "temperature": 0.0, "logprobs": -1} | fields
+        fixed = {"stop": (), "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}}
+        return Start(name, account, (turn,), seed=seed, **fixed, **asked)
 
     def run(self) -> None:
         while self.loop.step():

@@ -16,7 +16,7 @@ from tests.engines.test_marks import start
 @pytest.fixture(scope="module")
 def senses(tmp_path_factory, weights):
     home = tmp_path_factory.mktemp("sensing")
-    model = tiny_model.write(home / "model.gguf", weights[0], has_axes=False)
+    model = tiny_model.write(home / "model.gguf", weights[0], kind="qwen2")
     return Engine(model, tiny_sight.write_hearing(home / "hearing.gguf", width=tiny_model.WIDTH)).senses
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_encoded_ends_its_own_request_only(senses):
 
 def test_a_picture_of_more_places_than_a_batch_holds_is_not_taken(tmp_path, weights):
     """llama.cpp would end the process."""
-    model = tiny_model.write(tmp_path / "model.gguf", weights[0], has_axes=False)
+    model = tiny_model.write(tmp_path / "model.gguf", weights[0], kind="qwen2")
     engine = Engine(model, tiny_sight.write_gemma(tmp_path / "gemma.gguf", width=tiny_model.WIDTH))
     engine.senses.most_at_once = tiny_sight.GEMMA_PLACES - 1
     desk = Desk(engine.senses)

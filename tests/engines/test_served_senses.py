@@ -38,7 +38,7 @@ mmproj = "file:{mmproj}"
 def server(tmp_path_factory, weights):
     """One model whose batches are smaller than its pictures and fewer than its slots, and one that hears."""
     home = tmp_path_factory.mktemp("senses")
-    model = tiny_model.write(home / "model.gguf", weights[0], has_axes=True)
+    model = tiny_model.write(home / "model.gguf", weights[0], kind="qwen2vl")
     sight = tiny_sight.write_gemma(home / "sight.gguf", width=tiny_model.WIDTH)
     hearing = tiny_sight.write_hearing(home / "hearing.gguf", width=tiny_model.WIDTH)
     small = entry(SEEING, model, sight, batch_tokens=8, context_tokens=512).replace("slots = 4", "slots = 12")

@@ -1,6 +1,7 @@
-"""A tiny language model with random weights, Qwen2's or Qwen2-VL's kind: positions of the latter have several axes.
+"""A tiny language model with random weights, of Qwen2's, Qwen2-VL's or Qwen3-VL's kind.
 
-It speaks nonsense, in the words of another model's vocabulary. Keys and names of tensors are those llama.cpp reads.
+Positions of the latter two have several axes; to several layers of the last a picture speaks. It speaks nonsense, in
+the words of another model's vocabulary. Keys and names of tensors are those llama.cpp reads.
 """
 
 from pathlib import Path
@@ -10,12 +11,27 @@ import numpy as np
 import gguf
 
 WIDTH, LAYERS, HEADS, HIDDEN, TRAINED = 64, 2, 2, 96, 4096
+DEEP = 1
+"""To how many of Qwen3-VL's first layers a picture speaks, beside its rows."""
 
 
-def write(path: Path, vocabulary_of: Path, template: str | None = None, *, has_axes: bool) -> Path:
+def write(path: Path, vocabulary_of: Path, template: str | None = None, *, kind: str) -> Path:
     """Write the model, with the vocabulary of another, and its chat template unless one is given."""
-    writer = gguf.GGUFWriter(path, "qwen2vl" if has_axes else "qwen2")
+    writer = gguf.GGUFWriter(path, kind)
     count = _copy_vocabulary(writer, gguf.GGUFReader(vocabulary_of), template)
+    _describe(writer, kind)
+    random = np.random.default_rng(0)
+    for name, shape in _tensors(kind, count):
+        scale = 1.0 if "norm" in name else 0.2
+        writer.add_tensor(name, (random.standard_normal(shape) * scale).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _describe(writer, kind):
     writer.add_context_length(TRAINED)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
@@ -24,30 +40,29 @@ def write(path: Path, vocabulary_of: Path, template: str | None = None, *, has_a
     writer.add_head_count_kv(HEADS)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(10000.0)
-    if has_axes:
+    if kind != "qwen2":
         writer.add_rope_dimension_sections([4, 6, 6, 0])
-    random = np.random.default_rng(0)
+    if kind == "qwen3vl":
+        writer.add_uint32("qwen3vl.n_deepstack_layers", DEEP)
+        writer.add_key_length(WIDTH // HEADS)
+        writer.add_value_length(WIDTH // HEADS)
 
-    def add(name, *shape, scale=0.2):
-        writer.add_tensor(name, (random.standard_normal(shape) * scale).astype(np.float32))
 
-    add("token_embd.weight", count, WIDTH)
-    add("output_norm.weight", WIDTH, scale=1.0)
+def _tensors(kind, count):
+    yield "token_embd.weight", (count, WIDTH)
+    yield "output_norm.weight", (WIDTH,)
     for block in (f"blk.{number}" for number in range(LAYERS)):
-        for name in ("attn_norm", "ffn_norm"):
-            add(f"{block}.{name}.weight", WIDTH, scale=1.0)
-        for name in ("attn_q", "attn_k", "attn_v"):
-            add(f"{block}.{name}.weight", WIDTH, WIDTH)
-            add(f"{block}.{name}.bias", WIDTH)
-        add(f"{block}.attn_output.weight", WIDTH, WIDTH)
-        add(f"{block}.ffn_gate.weight", HIDDEN, WIDTH)
-        add(f"{block}.ffn_up.weight", HIDDEN, WIDTH)
-        add(f"{block}.ffn_down.weight", WIDTH, HIDDEN)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+        yield f"{block}.attn_norm.weight", (WIDTH,)
+        yield f"{block}.ffn_norm.weight", (WIDTH,)
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            yield f"{block}.{name}.weight", (WIDTH, WIDTH)
+        for name in ("attn_q_norm", "attn_k_norm") if kind == "qwen3vl" else ():
+            yield f"{block}.{name}.weight", (WIDTH // HEADS,)
+        for name in ("attn_q", "attn_k", "attn_v") if kind != "qwen3vl" else ():
+            yield f"{block}.{name}.bias", (WIDTH,)
+        yield f"{block}.ffn_gate.weight", (HIDDEN, WIDTH)
+        yield f"{block}.ffn_up.weight", (HIDDEN, WIDTH)
+        yield f"{block}.ffn_down.weight", (WIDTH, HIDDEN)
 
 
 def _copy_vocabulary(writer, reader, template):

@@ -67,18 +67,28 @@ class Writer:
         self.add(f"{name}.weight", WIDTH, scale=1.0)
         self.add(f"{name}.bias", WIDTH)
 
-    def blocks(self, prefix: str, *, key_bias: bool = True) -> None:
+    def blocks(self, prefix: str, *, key_bias: bool = True, is_fused: bool = False) -> None:
         """The transformer."""
         for block in (f"{prefix}.blk.{number}" for number in range(LAYERS)):
-            for name in ("attn_q", "attn_v", "attn_out"):
-                self.linear(f"{block}.{name}", WIDTH, WIDTH)
-            self.add(f"{block}.attn_k.weight", WIDTH, WIDTH)
-            if key_bias:
-                self.add(f"{block}.attn_k.bias", WIDTH)
+            self.linear(f"{block}.attn_out", WIDTH, WIDTH)
+            if is_fused:
+                self.linear(f"{block}.attn_qkv", 3 * WIDTH, WIDTH)
+            for name in () if is_fused else ("attn_q", "attn_v", "attn_k"):
+                self.add(f"{block}.{name}.weight", WIDTH, WIDTH)
+                if key_bias or name != "attn_k":
+                    self.add(f"{block}.{name}.bias", WIDTH)
             for name in ("ln1", "ln2"):
                 self.norm(f"{block}.{name}")
             self.linear(f"{block}.ffn_up", HIDDEN, WIDTH)
             self.linear(f"{block}.ffn_down", WIDTH, HIDDEN)
+
+    def deepen(self, inputs: int, width: int) -> None:
+        """What the first block says to one of the model's layers."""
+        self._writer.add_array("clip.vision.is_deepstack_layers", [number == 0 for number in range(LAYERS)])
+        self.add("v.deepstack.0.norm.weight", inputs, scale=1.0)
+        self.add("v.deepstack.0.norm.bias", inputs)
+        self.linear("v.deepstack.0.fc1", inputs, inputs)
+        self.linear("v.deepstack.0.fc2", width, inputs)
 
     def close(self) -> None:
         self._writer.write_header_to_file()
@@ -111,14 +121,25 @@ def write_qwen(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
     return path
 
 
-def _add_qwen(writer: Writer, width: int) -> None:
-    writer.describe("vision", "qwen2vl_merger", width, image_size=GEMMA_SIDE, patch_size=PATCH)
+def _add_qwen(writer: Writer, width: int, *, kind: str = "qwen2vl_merger") -> None:
+    writer.describe("vision", kind, width, image_size=GEMMA_SIDE, patch_size=PATCH)
     for name in ("v.patch_embd.weight", "v.patch_embd.weight.1"):
         writer.add(name, WIDTH, 3, PATCH, PATCH)
     writer.norm("v.post_ln")
-    writer.blocks("v")
+    writer.blocks("v", is_fused=kind == "qwen3vl_merger")
     for name, inputs in (("mm.0", 4 * WIDTH), ("mm.2", width)):
         writer.linear(name, width, inputs)
+
+
+def write_deep(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
+    """Write a projector of Qwen3-VL's kind: its rows have a part for each layer of the model that it speaks to."""
+    writer = Writer(path, seed)
+    _add_qwen(writer, width, kind="qwen3vl_merger")
+    writer.add("v.patch_embd.bias", WIDTH)
+    writer.add("v.position_embd.weight", (GEMMA_SIDE // PATCH) ** 2, WIDTH)
+    writer.deepen(4 * WIDTH, width)
+    writer.close()
+    return path
 
 
 def write_gemma(path: Path, *, width: int = MODEL_WIDTH, seed: int = 0) -> Path:
