@@ -199,7 +199,8 @@ memory and 10 s. What is refused is refused with 422 at its place: `["body", "me
 | `image_url` | PNG, JPEG, WebP, GIF, as `data:` URLs; http(s) where `[media] fetch` allows it | \
 {MOST_PIXELS // 1_000_000} million pixels | the first frame, {pictures} {shorter}; for models that see |
 | `input_audio` | wav, mp3, flac, ogg, opus, m4a, aac; `pcm16` at {SPOKEN_HZ} Hz | \
-{MOST_S // 60} minutes, {MOST_CHANNELS} channels | one channel at {HEARD_HZ} Hz; in words for models that do not hear |
+{MOST_S // 60} minutes, {MOST_CHANNELS} channels | one channel at {HEARD_HZ} Hz; \
+in words for models that do not hear by themselves |
 | `file` | PDF, and any text in UTF-8 | {PDF_PAGES} pages, {TEXT_CHARS:,} characters | \
 its text, under its name; for models that see its first {PDF_PICTURES} pages too |
 
@@ -228,7 +229,8 @@ Kokoro's own names work too: {own}.
 A second of sound in a message is {1 / HEARD_TOKEN_S:.0f} tokens, a second of speech in an answer \
 {1 / SPOKEN_TOKEN_S:.0f}, each rounded up, as OpenAI counts them for its own models. They stand in `audio_tokens` and
 are part of `prompt_tokens` and `completion_tokens`, beside the tokens of the words themselves.
-`max_completion_tokens` bounds the words.
+`max_completion_tokens` bounds the words. For a model that hears by itself (one whose `mmproj` has an audio encoder),
+`audio_tokens` are the places that the sound takes in its context.
 """
 
 

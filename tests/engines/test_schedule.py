@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.engines.llamacpp.drafts import MOST
+from antiphon.engines.llamacpp.layout import Layout, Piece
 from antiphon.engines.llamacpp.schedule import SMALLEST_CHUNK, Line, Lines, Pace, Turns, look, plan
 
 
@@ -45,10 +46,11 @@ def test_however_fast_the_machine_is_all_lines_together_guess_no_more_than_there
         assert len(chunks[0].draft) == min(MOST, batch - 1)
 
 
-def looking(number, words, picture, read):
+def looking(number, words, picture, read, *, is_whole=False):
     """A line of some words, then a picture, then words again."""
     tokens = [*range(words), *range(-picture, 0), *range(words)]
-    return Line(number, "a", tokens, read, arrival=number, rows={token: np.zeros(1) for token in range(-picture, 0)})
+    layout = Layout(tokens, {-picture: Piece(np.zeros((picture, 1), np.float32), picture, is_whole=is_whole)})
+    return Line(number, "a", tokens, read, arrival=number, layout=layout)
 
 
 def test_a_batch_holds_words_or_a_picture_and_never_both():
@@ -57,6 +59,13 @@ def test_a_batch_holds_words_or_a_picture_and_never_both():
     seen = look([at_words, at_picture], Pace(64, token_s=1e-6))
     assert (seen.line, seen.count, seen.is_last) == (at_picture, 50, False)
     assert look([at_words], Pace(64)) is None
+
+
+def test_a_picture_that_must_be_read_at_once_is_whatever_the_pace():
+    lines = [line(1, 1), looking(2, 10, 50, read=10, is_whole=True)]
+    slow = Pace(16, token_s=1.0)
+    assert look(lines, slow).count == 50
+    assert look([lines[0], looking(3, 10, 50, read=10)], slow).count == SMALLEST_CHUNK
 
 
 def test_pictures_and_words_take_turns():

@@ -12,12 +12,15 @@ from PIL import Image
 
 from antiphon.engines.llamacpp.binding import library_path, load
 from antiphon.engines.llamacpp.model import Weights
+from antiphon.engines.llamacpp.mtmd import Projector
 from antiphon.engines.llamacpp.preparing import Preparer
 from antiphon.engines.llamacpp.protocol import Picture, Turn
-from antiphon.engines.llamacpp.sight import Eye
+from antiphon.engines.llamacpp.senses import Senses
 from antiphon.engines.llamacpp.template import ChatTemplate
+from antiphon.engines.llamacpp.tokens import Prompter
 from tests.conftest import REAL, environment, real_config, serving
 from tests.engines.test_marks import start
+from tests.engines.test_template import SMOLVLM
 from tests.engines.tiny_sight import PLACES, write
 
 CONTEXT = 2048
@@ -166,10 +169,12 @@ def test_a_prompt_that_ends_with_a_picture_has_words_behind_it(tmp_path, weights
     """Some templates write nothing behind the last message; the last token's logits are wanted."""
     library = load(library_path(), lambda level, line: None)
     model = Weights(library, weights[0])
-    eye = Eye(library, model.handle, write(tmp_path / "mmproj.gguf"), 1, lambda level, line: None)
+    path = write(tmp_path / "mmproj.gguf")
+    senses = Senses(Projector(library, model.handle, path, 1, lambda level, line: None))
     template = ChatTemplate("{{ messages[0]['content'] }}", bos="", eos="")
-    turn = Turn("user", "See:", pictures=(Picture(4, 8, 8, bytes(8 * 8 * 3)),))
-    prompt = Preparer(model.vocabulary, template, 1000, eye).prepare(None, start(turn, tools="")).prompt
+    picture = Picture(4, 8, 8, bytes(8 * 8 * 3))
+    request = start(Turn("user", "See:", media=(picture,)), tools="")
+    prompt = Preparer(model.vocabulary, template, 1000).prepare(None, request, [[senses.take(picture)]]).prompt
     assert [token < 0 for token in prompt[-PLACES - 1 :]] == [True] * PLACES + [False]
 
 
@@ -180,3 +185,22 @@ def test_another_projector_is_another_version(tmp_path, weights):
     other = write(tmp_path / "other.gguf", seed=1)
     (tmp_path / "antiphon.toml").write_text(config.replace("one.gguf", other.name))
     assert "immutable" in refused(tmp_path)
+
+
+def test_a_template_that_reads_parts_only_is_given_words_and_pictures_in_their_places(weights):
+    library = load(library_path(), lambda level, line: None)
+    vocabulary = Weights(library, weights[0]).vocabulary
+    prompter = Prompter(vocabulary, ChatTemplate(SMOLVLM, bos="", eos=""), 1000)
+    turns = [
+        Turn("user", "Look:here", media=(Picture(5, 8, 8, bytes(192)),)),
+        Turn("assistant", "", calls=(("c", "paint", "{}"),)),
+        Turn("tool", "done", call_id="c"),
+    ]
+    prompt = prompter.prompt(turns, media=[[[-1, -2]], [], []])
+    said = [vocabulary.text(token) if token >= 0 else token for token in prompt]
+    at = said.index(-1)
+    assert said[at + 1] == -2
+    assert "".join(said[:at]) == "<|im_start|>User: Look:"
+    behind = "".join(said[at + 2 :])
+    assert behind.startswith("here<end_of_utterance>\nAssistant: <tool_call>\n")
+    assert behind.endswith("Tool: done<end_of_utterance>\nAssistant:")

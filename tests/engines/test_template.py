@@ -13,6 +13,40 @@ def render(source, messages=MESSAGES):
     return ChatTemplate(source, bos="<s>", eos="</s>").render(messages)
 
 
+SMOLVLM = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
+    "{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{ line['text'] }}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+QWEN = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}"
+    "{{ message['content'] }}{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "rendered"),
+    [
+        (SMOLVLM, "<|im_start|>User: hello<end_of_utterance>\nAssistant:"),
+        (QWEN, "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"),
+        (CHATML, "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"),
+        ("{{ messages[0].content[0].text }}", "hello"),
+        (
+            "{% if messages[0].content is not string %}{{ raise_exception('no') }}{% endif %}{{ messages[0].content }}",
+            "hello",
+        ),
+    ],
+    ids=["parts only", "either", "text only", "no loop", "refuses parts"],
+)
+def test_a_template_is_given_a_text_in_the_shape_it_reads(source, rendered):
+    template = ChatTemplate(source, bos="", eos="")
+    assert template.render([{"role": "user", "content": template.content("hello")}]) == rendered
+
+
 def test_weights_without_a_template_are_asked_in_chatml():
     assert render(None) == render(CHATML) == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
 

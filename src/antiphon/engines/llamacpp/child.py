@@ -16,8 +16,20 @@ from anyio.abc import Process, SocketStream, TaskGroup
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from antiphon.domain.errors import EngineFailed
-from antiphon.engines.llamacpp.protocol import Ask, Cancel, Ended, Frames, FromChild, Ready, Said, Start, State, frame
+from antiphon.domain.errors import BodyTooLarge, EngineFailed
+from antiphon.engines.llamacpp.protocol import (
+    Ask,
+    Cancel,
+    Ended,
+    Frames,
+    FromChild,
+    Ready,
+    Said,
+    Start,
+    State,
+    TooLarge,
+    frame,
+)
 
 SPIN_COUNT = "0"
 """GOMP_SPINCOUNT: how long OpenMP's idle threads burn a core before they sleep. Measured in docs/threads.md."""
@@ -83,11 +95,17 @@ class Child:
 
         Raises:
             EngineFailed: the child is gone.
+            BodyTooLarge: it is larger than the child would read.
         """
+        try:
+            framed = frame(message)
+        except TooLarge:
+            what = "The pictures and sounds of the messages are too large together."
+            raise BodyTooLarge(what, param="messages") from None
         with CancelScope(shield=True):
             async with self._lock:
                 try:
-                    await self._socket.send(frame(message))
+                    await self._socket.send(framed)
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
                     raise EngineFailed("The engine stopped.") from error
 

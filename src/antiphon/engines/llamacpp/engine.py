@@ -22,7 +22,7 @@ from antiphon.domain.events import (
     TextDelta,
     TokenLogprob,
 )
-from antiphon.domain.media import Sight
+from antiphon.domain.media import Hearing, Sight
 from antiphon.domain.tools import CALL_FORMATS, HERMES
 from antiphon.engines.llamacpp import protocol
 from antiphon.engines.llamacpp.child import Options
@@ -78,8 +78,9 @@ class LlamaCppEngine:
         knobs = {knob: "template" for knob in ready.knobs if knob == "verbosity"}
         calls = {"tools": ready.calls} if ready.calls else {}
         thinking = {"reasoning_effort": ready.thinking} if ready.thinking else {}
-        sight = {"image_url": "pictures"} if ready.sees else {}
-        return {**FEATURES, **calls, **thinking, **knobs, **sight}
+        sight = {"image_url": "media"} if ready.sees else {}
+        hearing = {"input_audio": "media"} if ready.hears else {}
+        return {**FEATURES, **calls, **thinking, **knobs, **sight, **hearing}
 
     @property
     def state(self) -> EngineState:
@@ -178,12 +179,14 @@ def _thinking_tokens(request: ChatRequest) -> int | None:
 
 def _turn(message: Message) -> protocol.Turn:
     calls = tuple((call.id, call.name, call.arguments) for call in message.tool_calls)
-    pictures = tuple(
-        protocol.Picture(sight.at, sight.pixels.width, sight.pixels.height, sight.pixels.rgb)
-        for sight in message.sensed
-        if isinstance(sight, Sight)
-    )
-    return protocol.Turn(message.role, message.text, message.name, calls, message.tool_call_id, pictures)
+    media = tuple(map(_medium, message.sensed))
+    return protocol.Turn(message.role, message.text, message.name, calls, message.tool_call_id, media)
+
+
+def _medium(sensed: Sight | Hearing) -> protocol.Picture | protocol.Sound:
+    if isinstance(sensed, Hearing):
+        return protocol.Sound(sensed.at, sensed.sound.pcm)
+    return protocol.Picture(sensed.at, sensed.pixels.width, sensed.pixels.height, sensed.pixels.rgb)
 
 
 async def _events(messages: MemoryObjectReceiveStream[protocol.FromChild]) -> AsyncIterator[Event]:
@@ -198,7 +201,12 @@ async def _events(messages: MemoryObjectReceiveStream[protocol.FromChild]) -> As
                 reason: FinishReason = "length" if message.reason == "length" else "stop"
                 yield ChoiceFinished(message.choice, reason, message.tokens, drafts)
             case protocol.Accepted():
-                yield Accepted(message.prompt_tokens, message.cached_tokens, message.is_thinking)
+                yield Accepted(
+                    message.prompt_tokens,
+                    message.cached_tokens,
+                    message.is_thinking,
+                    audio_tokens=message.audio_tokens,
+                )
             case protocol.Ended(error=None):
                 yield Finished()
                 return
@@ -217,7 +225,7 @@ def _refusal(ended: protocol.Ended) -> AntiphonError:
             return Unsupported(ended.message, param="messages", code="unsupported_value")
         case "grammar":
             return Unsupported(ended.message, param=ended.param, code="unsupported_value")
-        case "picture":
+        case "medium":
             return Unsupported(ended.message, param="messages", code="unsupported_value")
         case "bias":
             return Unsupported(ended.message, param="logit_bias", code="unsupported_value")

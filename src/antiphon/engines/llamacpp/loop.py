@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from antiphon.domain.events import TextDelta, TokenLogprob
 from antiphon.engines.llamacpp.binding import ABORTED, NO_SLOT
+from antiphon.engines.llamacpp.filling import fill
+from antiphon.engines.llamacpp.layout import Floats
 from antiphon.engines.llamacpp.memory import Memory
-from antiphon.engines.llamacpp.model import Context, Floats, Vocabulary
+from antiphon.engines.llamacpp.model import Context, Vocabulary
 from antiphon.engines.llamacpp.protocol import Accepted, ChoiceEnded, Ended, FromChild, Logprob, State, Text
 from antiphon.engines.llamacpp.request import Choice, NothingFits, Request
 from antiphon.engines.llamacpp.sample import Scored
@@ -30,6 +30,8 @@ class Room:
     """In one sequence."""
     prefix_tokens: int
     """Remembered of ended sequences."""
+    batch_tokens: int
+    """In one decode; a picture that must be read at once may take more."""
 
 
 Tell = Callable[[Hashable, FromChild], None]
@@ -47,7 +49,7 @@ class Loop:
         self._context, self._vocabulary, self._tell = context, vocabulary, tell
         self._context_tokens, self._slots = room.context_tokens, room.slots
         self._memory = Memory(context, room.prefix_tokens)
-        self._pace = Pace(context.sizes.batch)
+        self._pace = Pace(room.batch_tokens)
         self._waiting: deque[Request] = deque()
         self._requests: dict[bytes, Request] = {}
         self._choices: dict[int, list[Choice]] = {}
@@ -124,17 +126,17 @@ class Loop:
                 return
             self._waiting.popleft()
             start = request.start
-            line = self._memory.open(
-                start.account, list(request.prompt), is_seeded=start.seed is not None, rows=request.rows
-            )
+            prompt, layout, is_seeded = list(request.prompt), request.layout, start.seed is not None
+            line = self._memory.open(start.account, prompt, layout, is_seeded=is_seeded)
             request.choices = [request.choice(index, line) for index in range(start.n)]
             self._choices[line.id] = list(request.choices)
             is_thinking = bool(request.thinking and request.thinking.is_open)
-            self._tell(request.connection, Accepted(start.id, len(request.prompt), line.read, is_thinking))
+            counts = (len(request.prompt), line.read, is_thinking, layout.sound_places)
+            self._tell(request.connection, Accepted(start.id, *counts))
 
     def _decode(self, chunks: list[Chunk]) -> bool:
         """Run a batch; False when it did not run and everything is as it was before, but for the room made for it."""
-        count = self._fill(chunks)
+        count = fill(self._context, chunks)
         if count > ABORT_TOKENS:
             owners = [choice.request for chunk in chunks for choice in self._choices[chunk.line.id]]
             self._batch = frozenset(request.start.id for request in owners)
@@ -142,8 +144,8 @@ class Loop:
             if any(request.is_cancelled for request in owners):
                 self._batch = frozenset()
                 return False
-        begun = time.perf_counter()
-        verdict = self._context.decode(count, from_rows=chunks[0].line.is_looking)
+        begun, ahead = time.perf_counter(), chunks[0].line.ahead
+        verdict = self._context.decode(count, ahead.piece if ahead else None)
         self._batch = frozenset()
         if verdict == 0:
             reading = any(chunk.count > 1 for chunk in chunks)
@@ -158,23 +160,6 @@ class Loop:
         else:
             raise DecodeFailed(f"llama_decode answered {verdict}")
         return False
-
-    def _fill(self, chunks: list[Chunk]) -> int:
-        context, at = self._context, 0
-        for chunk in chunks:
-            line, end = chunk.line, at + chunk.rows
-            tokens = line.tokens[line.read : line.read + chunk.count]
-            if line.is_looking:
-                context.rows[at : at + chunk.count] = [line.rows[token] for token in tokens]
-            else:
-                context.tokens[at : at + chunk.count] = tokens
-            context.tokens[at + chunk.count : end] = chunk.draft
-            context.positions[at:end] = np.arange(line.read, line.read + chunk.rows)
-            context.sequences[at:end] = line.id
-            context.outputs[at:end] = 0
-            context.outputs[at + chunk.count - 1 : end] = chunk.is_last
-            at = end
-        return at
 
     def _guess(self, line: Line, most: int) -> list[int]:
         """What a line that decodes may be tried with, beside its own token."""

@@ -1,10 +1,9 @@
 """The context's memory: which line holds what of it, what a new one may begin with, who waits when it is full."""
 
-from collections.abc import Mapping
-
+from antiphon.engines.llamacpp.layout import NO_PIECES, Layout
 from antiphon.engines.llamacpp.model import Context
 from antiphon.engines.llamacpp.prefixes import Prefix, Prefixes
-from antiphon.engines.llamacpp.schedule import NO_ROWS, Floats, Line, Lines
+from antiphon.engines.llamacpp.schedule import Line, Lines
 
 
 class MemoryFull(Exception):
@@ -24,7 +23,7 @@ class Memory:
         """How many ended lines are kept for the prefix they hold."""
         return len(self._prefixes)
 
-    def open(self, account: str, prompt: list[int], *, is_seeded: bool, rows: Mapping[int, Floats] = NO_ROWS) -> Line:
+    def open(self, account: str, prompt: list[int], layout: Layout = NO_PIECES, *, is_seeded: bool) -> Line:
         """Open the line that reads a prompt, beginning with what was read of it already.
 
         With a seed, an idle engine reads everything itself: what another batch has read, or generated, differs in its
@@ -33,23 +32,24 @@ class Memory:
         is_alone = not self.lines.live
         if is_alone:
             self._context.clear()
-        line = self.lines.open(account, prompt, rows)
+        line = self.lines.open(account, prompt, layout)
         if not (is_seeded and is_alone):
             self._reuse(line)
         return line
 
     def branch(self, line: Line) -> Line:
         """Open another line that begins with all this one has read."""
-        own = self.lines.open(line.account, list(line.tokens), line.rows)
-        self._context.share(line.id, own.id, line.read)
+        own = self.lines.open(line.account, list(line.tokens), line.layout)
+        self._context.share(line.id, own.id, line.layout.position(line.read))
         own.read = line.read
         return own
 
     def close(self, line: Line, *, is_kept: bool) -> None:
         """End a line; what it has read may be kept for later prompts that begin with it."""
+        if is_kept:
+            self.cut(line, line.read)
         tokens = line.tokens[: line.read]
         if is_kept and self._prefixes.wants(line.account, tokens):
-            self.settle(line)
             cells = self._context.save(line.id)
             if cells is not None:
                 self._prefixes.add(Prefix(line.account, tokens, cells))
@@ -58,11 +58,15 @@ class Memory:
 
     def settle(self, line: Line) -> None:
         """Drop what lies behind the tokens a line has read: guesses that were not confirmed."""
-        self._context.forget(line.id, line.read)
+        self._context.forget(line.id, line.layout.position(line.read))
 
     def cut(self, line: Line, length: int) -> None:
-        """Cut a line's memory back to a length; to nothing where this kind of memory cannot go back."""
-        if not self._context.forget(line.id, length):
+        """Cut a line's memory back to a length; to less where that is inside a picture or a sound.
+
+        To nothing where this kind of memory cannot go back.
+        """
+        length = line.layout.whole(length)
+        if not self._context.forget(line.id, line.layout.position(length)):
             self._context.forget(line.id)
             length = 0
         line.read = length
@@ -82,9 +86,10 @@ class Memory:
         """Let a line begin with what another one reads, or an ended one had read, of the same tokens."""
         context = self._context
         source, shared = self.lines.best_prefix(line.account, line.tokens) if context.is_rewindable else (None, 0)
+        shared = line.layout.whole(shared)
         prefix, length = self._prefixes.best(line.account, line.tokens, whole=not context.is_rewindable)
         if prefix and length > shared and context.restore(line.id, prefix.cells):
             self.cut(line, length)
         elif source:
-            context.share(source.id, line.id, shared)
+            context.share(source.id, line.id, line.layout.position(shared))
             line.read = shared

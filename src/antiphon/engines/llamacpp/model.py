@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from antiphon.engines.llamacpp.binding import Batch, LibraryUnfit, ModelUnfit
+from antiphon.engines.llamacpp.layout import Floats, Piece
 from antiphon.engines.llamacpp.prefixes import Cells
 
-Floats = NDArray[np.float32]
-
+_AXES = 4
+"""Of the positions of models that have several: as llama.cpp's M-RoPE has them."""
 _CONTROL = 8
 """`LLAMA_TOKEN_ATTR_CONTROL`."""
 _UNKNOWN = 1
@@ -90,7 +90,7 @@ class Sizes:
     cells: int
     """Tokens that all sequences together may hold."""
     batch: int
-    """Tokens in one decode."""
+    """Tokens, or places of a picture, in one decode."""
     sequences: int
     """Sequence ids; at least two, for the self-check."""
     outputs: int
@@ -125,8 +125,8 @@ class Weights:
         )
         """Whether a sequence's end can be cut off again; a recurrent state cannot go back."""
         self.vocabulary = Vocabulary(library, self._model)
-        self.width: int = library.llama_model_n_embd(self._model)
-        """Numbers in the row that stands for a token."""
+        self.width: int = library.llama_model_n_embd_inp(self._model)
+        """Numbers in the row that stands for a place of a picture or a sound."""
 
     @property
     def handle(self) -> int:
@@ -184,10 +184,14 @@ class Context:
             logits=self.outputs.ctypes.data_as(POINTER(ctypes.c_int8)),
         )
         self.rows = np.zeros((sizes.batch, weights.width), np.float32)
-        """The next batch where it is of a picture: a row for each place, in place of tokens."""
+        """The next batch where it is of a picture or a sound: a row for each place, in place of tokens."""
+        self.axes = np.zeros(_AXES * sizes.batch, np.int32)
+        """The positions of these places: all of the first axis, then of the next. (Tokens have one: llama.cpp copies
+        it to the other axes.)"""
         self._rows_batch = Batch(
             embd=self.rows.ctypes.data_as(POINTER(c_float)),
-            **{name: getattr(self._batch, name) for name in ("pos", "n_seq_id", "seq_id", "logits")},
+            pos=self.axes.ctypes.data_as(POINTER(c_int32)),
+            **{name: getattr(self._batch, name) for name in ("n_seq_id", "seq_id", "logits")},
         )
         # The abort callback is libc's strlen: called with our flag, it returns 0 while the flag is an empty string and
         # 1 once it holds a byte. A Python callback would take the GIL for each of the graph's thousand nodes.
@@ -199,11 +203,19 @@ class Context:
         """Make the running decode return ABORTED within a few milliseconds. May be called from any thread."""
         self._flag[0] = b"\x01"
 
-    def decode(self, count: int, *, from_rows: bool = False) -> int:
-        """Run the first `count` tokens of the batch; give llama_decode's verdict: 0, NO_SLOT, ABORTED or below 0."""
-        batch = self._rows_batch if from_rows else self._batch
+    def decode(self, count: int, piece: Piece | None = None) -> int:
+        """Run the first `count` tokens of the batch, or places of a piece.
+
+        Gives llama_decode's verdict: 0, NO_SLOT, ABORTED or below 0.
+        """
+        batch = self._rows_batch if piece else self._batch
         batch.n_tokens = count
+        is_whole = piece is not None and piece.is_whole
+        if is_whole:
+            self._library.llama_set_causal_attn(self._handle, False)  # noqa: FBT003
         verdict: int = self._library.llama_decode(self._handle, batch)
+        if is_whole:
+            self._library.llama_set_causal_attn(self._handle, True)  # noqa: FBT003
         self._flag[0] = b"\x00"
         return verdict
 
@@ -261,12 +273,15 @@ class Context:
             raise LibraryUnfit("the llama.cpp library does not compute the same logits again")
 
     def _run(self, prompt: Sequence[int], sequence: int, start: int) -> Floats:
-        count = len(prompt) - start
-        self.tokens[:count] = prompt[start:]
-        self.positions[:count] = np.arange(start, len(prompt))
-        self.sequences[:count] = sequence
-        self.outputs[:count] = 0
-        self.outputs[count - 1] = 1
-        if verdict := self.decode(count):
-            raise LibraryUnfit(f"llama_decode answered {verdict} to a batch of {count} tokens")
+        count = 0
+        for at in range(start, len(prompt), self.sizes.batch):
+            tokens = prompt[at : at + self.sizes.batch]
+            count = len(tokens)
+            self.tokens[:count] = tokens
+            self.positions[:count] = np.arange(at, at + count)
+            self.sequences[:count] = sequence
+            self.outputs[:count] = 0
+            self.outputs[count - 1] = 1
+            if verdict := self.decode(count):
+                raise LibraryUnfit(f"llama_decode answered {verdict} to a batch of {count} tokens")
         return self.logits(count - 1).copy()

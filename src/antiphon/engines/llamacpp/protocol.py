@@ -13,7 +13,7 @@ FRAME_BYTES = 128 * 1024 * 1024
 """The largest frame either side reads: a request may bring sixteen pictures of 5 MB."""
 
 
-class Picture(msgspec.Struct, array_like=True, frozen=True):
+class Picture(msgspec.Struct, array_like=True, frozen=True, tag="picture"):
     """A picture in a message."""
 
     at: int
@@ -21,6 +21,14 @@ class Picture(msgspec.Struct, array_like=True, frozen=True):
     width: int
     height: int
     rgb: bytes
+
+
+class Sound(msgspec.Struct, array_like=True, frozen=True, tag="sound"):
+    """A sound in a message."""
+
+    at: int
+    pcm: bytes
+    """One channel, domain.media.HEARD_HZ, signed 16-bit little-endian."""
 
 
 class Turn(msgspec.Struct, array_like=True, frozen=True):
@@ -32,7 +40,7 @@ class Turn(msgspec.Struct, array_like=True, frozen=True):
     calls: tuple[tuple[str | None, str, str], ...] = ()
     """Earlier tool calls: id, name, arguments."""
     call_id: str | None = None
-    pictures: tuple[Picture, ...] = ()
+    media: tuple[Picture | Sound, ...] = ()
     """In the order of their places."""
 
 
@@ -99,6 +107,8 @@ class Accepted(msgspec.Struct, tag="accepted", frozen=True):
     cached_tokens: int
     is_thinking: bool = False
     """Whether the prompt ends inside the model's thinking."""
+    audio_tokens: int = 0
+    """How many of the prompt's tokens are places of sounds."""
 
 
 class Text(msgspec.Struct, tag="text", frozen=True):
@@ -147,6 +157,7 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
     knobs: tuple[str, ...] = ()
     """Which of `enable_thinking`, `reasoning_effort` and `verbosity` its template has."""
     sees: bool = False
+    hears: bool = False
 
 
 class State(msgspec.Struct, tag="state", frozen=True):
@@ -177,11 +188,48 @@ class Said(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_to_child = msgspec.msgpack.Decoder(ToChild)
+
+
+class NotUnderstood(Exception):
+    """A message that is none of ours, or is damaged."""
+
+    def __init__(self, request_id: bytes) -> None:
+        super().__init__()
+        self.request_id = request_id
+        """The request it is about: that one can be told."""
+
+
+class TooLarge(Exception):
+    """A message the other side would not read."""
+
+
+def understood(body: bytes) -> ToChild:
+    """Give the message for the child that a frame carries.
+
+    Raises:
+        NotUnderstood: it is none, but says which request it is about.
+        msgspec.DecodeError: it does not even say that.
+    """
+    try:
+        message: ToChild = _to_child.decode(body)
+    except msgspec.MsgspecError as error:
+        said = msgspec.msgpack.decode(body)
+        if isinstance(said, dict) and isinstance(said.get("id"), bytes):
+            raise NotUnderstood(said["id"]) from error
+        raise
+    return message
 
 
 def frame(message: ToChild | Said) -> bytes:
-    """Give a message as bytes for the socket."""
+    """Give a message as bytes for the socket.
+
+    Raises:
+        TooLarge: it is longer than FRAME_BYTES.
+    """
     body = _encoder.encode(message)
+    if len(body) > FRAME_BYTES:
+        raise TooLarge
     return LENGTH.pack(len(body)) + body
 
 

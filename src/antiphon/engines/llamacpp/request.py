@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from antiphon.core.writing import ChoiceWriter
 from antiphon.engines.llamacpp.constrain import Matcher
 from antiphon.engines.llamacpp.drafts import Drafter, Predicted
-from antiphon.engines.llamacpp.model import Floats
+from antiphon.engines.llamacpp.layout import NO_PIECES, Floats, Layout
 from antiphon.engines.llamacpp.protocol import Start
 from antiphon.engines.llamacpp.sample import Sampler, Scored
 from antiphon.engines.llamacpp.schedule import Line
@@ -29,8 +29,8 @@ class Request:
     thinking: Thinking | None = None
     marks: Mapping[int, bytes] = field(default_factory=dict)
     """The control tokens that are shown, to how they are written: they tell the parts of the answer apart."""
-    rows: Mapping[int, Floats] = field(default_factory=dict)
-    """What the negative numbers of its prompt stand for: rows of its pictures."""
+    layout: Layout = NO_PIECES
+    """Where its pictures and sounds are."""
     choices: list["Choice"] = field(default_factory=list)
     """Those that have not ended; empty until it begins."""
     is_cancelled: bool = False

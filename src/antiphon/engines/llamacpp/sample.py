@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.engines.llamacpp.constrain import Mask
-from antiphon.engines.llamacpp.model import Floats
+from antiphon.engines.llamacpp.layout import Floats
 from antiphon.engines.llamacpp.protocol import Start
 
 _TAIL_NATS = 12.0

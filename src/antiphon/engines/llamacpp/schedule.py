@@ -5,18 +5,13 @@ catching up after an eviction are one thing: some tokens are not read yet.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-
-import numpy as np
-from numpy.typing import NDArray
 
 from antiphon.engines.llamacpp.drafts import MOST
+from antiphon.engines.llamacpp.layout import NO_PIECES, Layout, Placed
 from antiphon.engines.llamacpp.prefixes import common
 
-Floats = NDArray[np.float32]
-NO_ROWS: Mapping[int, Floats] = MappingProxyType({})
 SMALLEST_CHUNK = 16
 """Tokens of a prompt that every step reads at least, however slow the machine: reading must end some day."""
 
@@ -34,8 +29,8 @@ class Line:
     """Its place in the order of arrival."""
     is_parked: bool = False
     """Whether it waits for memory."""
-    rows: Mapping[int, Floats] = field(default_factory=dict)
-    """What its negative tokens stand for: rows of pictures."""
+    layout: Layout = NO_PIECES
+    """Where its pictures and sounds are."""
 
     @property
     def unread(self) -> int:
@@ -43,18 +38,14 @@ class Line:
         return len(self.tokens) - self.read
 
     @property
-    def is_looking(self) -> bool:
-        """Whether what comes next is a picture."""
-        return bool(self.rows) and self.unread > 0 and self.tokens[self.read] < 0
+    def ahead(self) -> Placed | None:
+        """The picture or sound that comes next, or of which something was read already; None before a token."""
+        return self.layout.find(self.read)
 
     @property
     def run(self) -> int:
-        """How many of its unread tokens are of one kind, words or picture: a batch holds one kind only."""
-        if not self.rows:
-            return self.unread
-        is_picture = self.is_looking
-        unread = self.tokens[self.read :]
-        return next((place for place, token in enumerate(unread) if (token < 0) is not is_picture), len(unread))
+        """How many of its unread tokens are of one kind, words or one picture: a batch holds one kind only."""
+        return self.layout.run(self.read, len(self.tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +103,7 @@ def plan(lines: Iterable[Line], pace: Pace, guess: Guess) -> list[Chunk]:
     Half of the room for prompts goes to whoever came first, the other half to the shortest, so that a short prompt is
     not stuck behind a long one and a long one is not starved by short ones.
     """
-    waiting = [line for line in lines if line.unread and not line.is_parked and not line.is_looking]
+    waiting = [line for line in lines if line.unread and not line.is_parked and not line.ahead]
     decoding = [line for line in waiting if line.unread == 1]
     chunks = [Chunk(line, 1) for line in decoding[: pace.batch]]
     if len(decoding) == len(waiting):
@@ -131,12 +122,17 @@ def plan(lines: Iterable[Line], pace: Pace, guess: Guess) -> list[Chunk]:
 
 
 def look(lines: Iterable[Line], pace: Pace) -> Chunk | None:
-    """Choose what is read of a picture in a batch of its own: as much as the pace allows, of whoever came first."""
+    """Choose what is read of a picture in a batch of its own: as much as the pace allows, of whoever came first.
+
+    What must be read at once is, whatever the pace.
+    """
     running = [line for line in lines if line.unread and not line.is_parked]
-    looking = [line for line in running if line.is_looking]
+    looking = [line for line in running if line.ahead]
     if not looking:
         return None
     line = min(looking, key=lambda line: line.arrival)
+    if line.ahead and line.ahead.piece.is_whole:
+        return Chunk(line, line.run)
     return Chunk(line, min(line.run, pace.room(decoding=len(running) > len(looking))))
 
 
@@ -179,9 +175,9 @@ class Lines:
         self._free = list(range(ids - 1, -1, -1))
         self._arrivals = itertools.count()
 
-    def open(self, account: str, tokens: list[int], rows: Mapping[int, Floats] = NO_ROWS) -> Line:
+    def open(self, account: str, tokens: list[int], layout: Layout = NO_PIECES) -> Line:
         """Begin a line. There are as many ids as slots, so that one is always free for who holds a slot."""
-        line = Line(self._free.pop(), account, tokens, arrival=next(self._arrivals), rows=rows)
+        line = Line(self._free.pop(), account, tokens, arrival=next(self._arrivals), layout=layout)
         self.live[line.id] = line
         return line
 

@@ -16,6 +16,8 @@ from antiphon.domain.tools import CALL_FORMATS, CHANNEL_MARKS, THINK_CLOSER, THI
 
 RENDER_S = 2.0
 """How long one rendering may take."""
+PROBE_S = 0.5
+"""How long one may take that only finds out how the template reads messages."""
 RENDER_CHARACTERS = 16 * 1024 * 1024
 """How long its text may be."""
 _OPERAND_CHARACTERS = 1024 * 1024
@@ -27,6 +29,8 @@ CHATML = (
 """For weights that bring no template, as llama.cpp does."""
 
 
+_PROBE = "what a user says"
+"""A message's text by which a template is judged when it is loaded."""
 _MARKS = {"channels": CHANNEL_MARKS, "think": (THINK_OPENER, THINK_CLOSER)}
 
 
@@ -85,6 +89,22 @@ class ChatTemplate:
             self._template = environment.from_string(self._source)
         except jinja2.TemplateError as error:
             raise TemplateRefused(f"the model's template is not valid: {error}") from error
+        self._reads_parts = not self._shows(_PROBE) and self._shows(_parts(_PROBE))
+
+    def content(self, text: str) -> str | list[dict[str, str]]:
+        """Give a message's text as this template reads it: as it is, or as the one part of a list.
+
+        Templates of models that see go through a message's parts, and many of them leave out what is none. What stands
+        for a picture is in the text: for parts of other kinds they write marks of their own, which are not those that
+        llama.cpp puts around a picture.
+        """
+        return _parts(text) if self._reads_parts else text
+
+    def _shows(self, content: str | list[dict[str, str]]) -> bool:
+        try:
+            return _PROBE in self._render(PROBE_S, [{"role": "user", "content": content}], {})
+        except TemplateRefused:
+            return False
 
     @property
     def calls(self) -> str:
@@ -121,9 +141,12 @@ class ChatTemplate:
         Raises:
             TemplateRefused: the template raised, took longer than RENDER_S or wrote more than RENDER_CHARACTERS.
         """
+        return self._render(RENDER_S, messages, variables)
+
+    def _render(self, seconds: float, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, object]) -> str:
         parts, size = [], 0
         try:
-            with _alarm(RENDER_S):
+            with _alarm(seconds):
                 for part in self._template.generate(messages=messages, add_generation_prompt=True, **variables):
                     size += len(part)
                     _bound(size, RENDER_CHARACTERS)
@@ -133,6 +156,10 @@ class ChatTemplate:
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, MemoryError) as error:
             raise TemplateRefused("the model's template cannot render these messages") from error
         return "".join(parts)
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
 def _to_json(value: object, indent: int | None = None) -> str:

@@ -29,7 +29,7 @@ class Prompter:
         turns: Sequence[Turn],
         tools: str = "",
         knobs: Mapping[str, str | bool] = NO_KNOBS,
-        pictures: Sequence[Sequence[list[int]]] = (),
+        media: Sequence[Sequence[list[int]]] = (),
     ) -> list[int]:
         """Give the prompt's tokens.
 
@@ -37,7 +37,7 @@ class Prompter:
             turns: the conversation.
             tools: the functions the template describes, as JSON; empty for none.
             knobs: further variables of the template.
-            pictures: the tokens of each turn's pictures, where there are any.
+            media: the tokens of each turn's pictures and sounds, where there are any.
 
         Raises:
             PromptTooLong: the text is hopelessly long; a prompt of any length that comes back must still be counted.
@@ -50,8 +50,8 @@ class Prompter:
         variables: dict[str, object] = {**knobs}
         if tools:
             variables["tools"] = _hidden(guard, json.loads(tools))
-        seen = pictures or [()] * len(turns)
-        messages = [self._message(turn, guard, shown) for turn, shown in zip(turns, seen, strict=True)]
+        taken = media or [()] * len(turns)
+        messages = [self._message(turn, guard, shown) for turn, shown in zip(turns, taken, strict=True)]
         rendered = self._template.render(messages, **variables)
         tokens: list[int] = []
         for text, control in guard.pieces(rendered):
@@ -64,9 +64,9 @@ class Prompter:
             tokens.insert(0, bos)
         return tokens
 
-    def _message(self, turn: Turn, guard: Guard, pictures: Sequence[list[int]]) -> dict[str, Any]:
+    def _message(self, turn: Turn, guard: Guard, media: Sequence[list[int]]) -> dict[str, Any]:
         """Give a turn as templates know them; what this template never mentions is written into the text instead."""
-        content = _illustrated(turn, guard, pictures)
+        content = _illustrated(turn, guard, media)
         message: dict[str, Any] = {"role": self._role(turn.role)}
         if turn.name and turn.role != "function" and not self._template.mentions(".name"):
             content = f"{turn.name}: {content}"
@@ -80,7 +80,7 @@ class Prompter:
                 content = "\n".join(filter(None, [content, *map(_written, calls)]))
         if turn.call_id:
             message["tool_call_id"] = guard.hide(turn.call_id)
-        return message | {"content": content}
+        return message | {"content": self._template.content(content)}
 
     def _role(self, role: str) -> str:
         if role == "developer" and not self._template.mentions("developer"):
@@ -88,12 +88,12 @@ class Prompter:
         return "tool" if role == "function" else role
 
 
-def _illustrated(turn: Turn, guard: Guard, pictures: Sequence[list[int]]) -> str:
-    """A turn's text with its pictures' tokens put in their places."""
+def _illustrated(turn: Turn, guard: Guard, media: Sequence[list[int]]) -> str:
+    """A turn's text with the tokens of its pictures and sounds put in their places."""
     content, at = "", 0
-    for picture, tokens in zip(turn.pictures, pictures, strict=True):
-        content += guard.hide(turn.text[at : picture.at]) + guard.put(tokens)
-        at = picture.at
+    for medium, tokens in zip(turn.media, media, strict=True):
+        content += guard.hide(turn.text[at : medium.at]) + guard.put(tokens)
+        at = medium.at
     return content + guard.hide(turn.text[at:])
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,20 +23,25 @@ import msgspec
 from antiphon.engines.llamacpp.binding import LibraryUnfit, ModelUnfit, library_path, load
 from antiphon.engines.llamacpp.connection import Connection
 from antiphon.engines.llamacpp.drafts import MOST
+from antiphon.engines.llamacpp.log import ERROR, log
 from antiphon.engines.llamacpp.loop import Loop, Room
 from antiphon.engines.llamacpp.model import Sizes, Weights
+from antiphon.engines.llamacpp.mtmd import Projector
 from antiphon.engines.llamacpp.preparing import Preparer
 from antiphon.engines.llamacpp.protocol import (
     Ask,
     Cancel,
     Ended,
     FromChild,
+    NotUnderstood,
     Ready,
     Start,
     ToChild,
+    understood,
 )
 from antiphon.engines.llamacpp.request import Request
-from antiphon.engines.llamacpp.sight import Eye
+from antiphon.engines.llamacpp.senses import Senses, Taken
+from antiphon.engines.llamacpp.sensing import Sensing
 from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
 
 KNOBS = ("enable_thinking", "reasoning_effort", "verbosity")
@@ -44,7 +49,6 @@ KNOBS = ("enable_thinking", "reasoning_effort", "verbosity")
 UNSENT_S = 0.1
 """How soon an idle worker tries again to send what a full socket did not take."""
 _PR_SET_PDEATHSIG = 1
-_WARNING = 3
 
 
 class ChildOptions(msgspec.Struct, frozen=True):
@@ -61,7 +65,7 @@ class ChildOptions(msgspec.Struct, frozen=True):
     kv_tokens: int | None = None
     prefix_tokens: int | None = None
     mmproj: str | None = None
-    """The projector of a model that sees."""
+    """The projector of a model that sees or hears."""
 
 
 Item = Request | Connection | tuple[Connection, FromChild | Cancel]
@@ -69,7 +73,7 @@ Item = Request | Connection | tuple[Connection, FromChild | Cancel]
 
 
 class Worker:
-    """The child's two kinds of thread: the loop's own, and those that listen and make prompts."""
+    """The child's two kinds of thread: the loop's own, and those that listen, take media in and make prompts."""
 
     def __init__(self, options: ChildOptions) -> None:
         """Load everything and check it.
@@ -77,28 +81,35 @@ class Worker:
         Raises:
             LibraryUnfit, ModelUnfit, TemplateRefused: with one line that says what is wrong.
         """
-        library = load(library_path(), _log)
+        library = load(library_path(), log)
         weights = Weights(library, Path(options.weights))
         context_tokens = min(options.context_tokens or weights.trained_context, weights.trained_context)
         cells = max(options.kv_tokens or 2 * context_tokens, context_tokens)
+        senses = _senses(weights, options)
         sequences = max(2, options.slots)
-        outputs = min(options.batch_tokens, sequences + MOST)
-        threads = (options.threads, options.batch_threads)
-        context = weights.context(Sizes(cells, options.batch_tokens, sequences, outputs, *threads))
+        batch = max(options.batch_tokens, senses.most_at_once if senses else 1)
+        # llama.cpp ends the process where there are fewer than sequences.
+        outputs = max(sequences, min(options.batch_tokens, sequences + MOST))
+        context = weights.context(Sizes(cells, batch, sequences, outputs, options.threads, options.batch_threads))
         vocabulary = weights.vocabulary
         context.check(vocabulary.tokenize("The quick brown fox jumps over the lazy dog.", control=False))
         names = {"bos": vocabulary.text(vocabulary.bos), "eos": vocabulary.text(vocabulary.eos)}
         template = ChatTemplate(weights.chat_template(), **names)
-        eye = None
-        if options.mmproj:
-            eye = Eye(library, weights.handle, Path(options.mmproj), options.batch_threads, _log)
-        self._preparer = Preparer(vocabulary, template, context_tokens, eye)
+        self._preparer = Preparer(vocabulary, template, context_tokens)
         self._prompts = ThreadPoolExecutor(1, "prompts")
+        self._sensing = Sensing(senses, self._make, self._refuse) if senses else None
         prefix_tokens = cells if options.prefix_tokens is None else options.prefix_tokens
-        self._loop = Loop(context, vocabulary, Room(options.slots, context_tokens, prefix_tokens), self._tell)
-        knobs = tuple(knob for knob in KNOBS if template.mentions(knob))
+        room = Room(options.slots, context_tokens, prefix_tokens, options.batch_tokens)
+        self._loop = Loop(context, vocabulary, room, self._tell)
         self._ready = Ready(
-            context_tokens, vocabulary.size, os.getpid(), template.calls, template.thinking, knobs, sees=eye is not None
+            context_tokens,
+            vocabulary.size,
+            os.getpid(),
+            template.calls,
+            template.thinking,
+            tuple(knob for knob in KNOBS if template.mentions(knob)),
+            sees=senses is not None and senses.sees,
+            hears=senses is not None and senses.hears,
         )
         self._inbox: deque[Item] = deque()
         self._awake = threading.Event()
@@ -109,7 +120,7 @@ class Worker:
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         server.bind(path)
         server.listen()
-        threading.Thread(target=self._read, args=(server,), name="read", daemon=True).start()
+        threading.Thread(target=_vital, args=(self._read, server), name="read", daemon=True).start()
 
     def run(self) -> None:
         """Turn the crank for ever; whatever comes out of it ends the process."""
@@ -158,7 +169,7 @@ class Worker:
         """Stop everything a server that is gone had asked for."""
         self._connections.discard(connection)
         for request_id in list(connection.requests):
-            self._loop.cancel(request_id)
+            self._cancel(request_id)
 
     # -- the reading thread
 
@@ -174,6 +185,8 @@ class Worker:
                     self._post((connection, self._ready))
                 elif not self._receive(key.data):
                     selector.unregister(key.fileobj)
+                    # A server that is there and was not understood must see that nobody listens any more.
+                    key.data.link.close()
                     self._post(key.data)
 
     def _receive(self, connection: Connection) -> bool:
@@ -181,7 +194,10 @@ class Worker:
         try:
             data = connection.link.recv(1 << 20)
             for body in connection.frames.feed(data):
-                self._handle(connection, _decoder.decode(body))
+                try:
+                    self._handle(connection, understood(body))
+                except NotUnderstood as unfit:
+                    self._refuse(connection, Ended(unfit.request_id, "failed", "The engine did not understand this."))
         except (OSError, ValueError, msgspec.MsgspecError):
             return False
         return bool(data)
@@ -190,14 +206,27 @@ class Worker:
         match message:
             case Start():
                 connection.requests.add(message.id)
-                self._prompts.submit(self._prepare, connection, message)
+                if self._sensing and any(turn.media for turn in message.turns):
+                    self._sensing.add(connection, message)
+                else:
+                    self._make(connection, message)
             case Cancel():
-                if not self._loop.cancel(message.id):
+                if not self._cancel(message.id):
                     # Its prompt is still being made: that is one thread, so this comes out behind it.
                     self._prompts.submit(self._post, (connection, message))
             case Ask():
                 self._post((connection, self._loop.state))
         self._awake.set()
+
+    def _cancel(self, request_id: bytes) -> bool:
+        """Stop a request that runs, or waits for its pictures."""
+        return self._loop.cancel(request_id) or (self._sensing is not None and self._sensing.cancel(request_id))
+
+    def _make(self, connection: Connection, start: Start, taken: Sequence[Sequence[Taken]] = ()) -> None:
+        self._prompts.submit(self._prepare, connection, start, taken)
+
+    def _refuse(self, connection: Connection, ended: Ended) -> None:
+        self._post((connection, ended))
 
     def _post(self, item: Item) -> None:
         self._inbox.append(item)
@@ -205,37 +234,31 @@ class Worker:
 
     # -- the prompt thread
 
-    def _prepare(self, connection: Connection, start: Start) -> None:
+    def _prepare(self, connection: Connection, start: Start, taken: Sequence[Sequence[Taken]]) -> None:
         """Make a request's prompt, and hand it to the loop or say why not."""
         try:
-            prepared = self._preparer.prepare(connection, start)
+            prepared = self._preparer.prepare(connection, start, taken)
         except Exception as error:  # noqa: BLE001 - a prompt thread that dies would leave every later request waiting
-            _log(_WARNING + 1, f"a prompt could not be made: {type(error).__name__}")
+            log(ERROR, f"a prompt could not be made: {type(error).__name__}")
             prepared = Ended(start.id, "failed", "The prompt could not be made.")
         self._post(prepared if isinstance(prepared, Request) else (connection, prepared))
 
 
-_decoder = msgspec.msgpack.Decoder(ToChild)
-_EXPECTED = (
-    "n_ctx_seq (",  # one sequence could fill the pool meant for many; ours are kept to the model's context
-    "failed with error 1",  # the next four tell of a batch that we broke off
-    "compute status: 1",
-    "removing memory module entries",
-    "ret = 2",
-    "failed to find a memory slot",  # a full pool: the loop makes room
-    "ret = 1",
-    "failed to find available cells",  # the next three: a full pool again, for a prefix that is then read anew
-    "failed to restore",
-    "error loading state",
-)
-"""Warnings of the library about what we do on purpose."""
+def _senses(weights: Weights, options: ChildOptions) -> Senses | None:
+    """Load the projector, if there is one."""
+    if not options.mmproj:
+        return None
+    path, threads = Path(options.mmproj), options.batch_threads
+    return Senses(Projector(weights.library, weights.handle, path, threads, log))
 
 
-def _log(level: int, line: str) -> None:
-    """Pass on what matters of the library's log, one line each."""
-    if level >= _WARNING and line.strip(" .\n") and not any(words in line for words in _EXPECTED):
-        sys.stderr.write(line.rstrip("\n") + "\n")
-        sys.stderr.flush()
+def _vital(work: Callable[..., None], *given: object) -> None:
+    """Do what this process cannot go on without."""
+    try:
+        work(*given)
+    except BaseException:  # noqa: BLE001 - whatever it was, the state is unknown: end, and be started again
+        log(ERROR, traceback.format_exc())
+        os._exit(1)
 
 
 def _die_with(parent: int) -> None:
@@ -267,11 +290,7 @@ def main() -> None:
         sys.exit(1)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    try:
-        worker.run()
-    except BaseException:  # noqa: BLE001 - whatever it was, the memory's state is unknown: end, and be started again
-        _log(_WARNING + 1, traceback.format_exc())
-        os._exit(1)
+    _vital(worker.run)
 
 
 if __name__ == "__main__":
