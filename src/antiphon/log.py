@@ -1,12 +1,11 @@
 """The log: lines on standard error, which may be full or gone. Those of one turn of the loop are written together."""
 
 import asyncio  # noqa: TID251 - a turn of the loop is asyncio's
-import io
 import sys
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -15,18 +14,20 @@ MOST_LINES = 64
 """How many lines wait for the turn to end."""
 
 
-class _Forgiving(io.TextIOBase):
-    """Standard error that may be full or gone: then a line is lost, and nothing else."""
+class _Lines:
+    """Standard error that may be full or gone: then lines are lost, and nothing else."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lines: list[str] = []
 
-    def write(self, text: str) -> int:
-        self._lines.append(text)
+    def msg(self, line: str) -> None:
+        """Write a line: at the end of this turn of the loop, or at once where there is none."""
+        self._lines.append(line)
         if len(self._lines) > MOST_LINES or not self._is_written_later():
-            self._write_all()
-        return len(text)
+            self._write()
+
+    debug = info = warning = error = critical = exception = msg
 
     def _is_written_later(self) -> bool:
         """Whether a loop runs here that will write; it is asked to with the first line."""
@@ -35,17 +36,15 @@ class _Forgiving(io.TextIOBase):
         except RuntimeError:
             return False
         if len(self._lines) == 1:
-            loop.call_soon(self._write_all)
+            loop.call_soon(self._write)
         return True
 
-    def _write_all(self) -> None:
+    def _write(self) -> None:
         lines, self._lines = self._lines, []
-        with suppress(OSError, ValueError):
-            self._stream.write("".join(lines))
-            self._stream.flush()
-
-    def flush(self) -> None:
-        pass
+        if lines:
+            with suppress(OSError, ValueError):
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
 
 
 def _as_json(_: object, level: str, event: MutableMapping[str, Any]) -> str:
@@ -63,8 +62,9 @@ def configure_log() -> None:
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.dev.ConsoleRenderer(),
     ]
+    lines = _Lines(sys.stderr)
     structlog.configure(
         processors=[structlog.processors.format_exc_info, *(pretty if sys.stderr.isatty() else [_as_json])],
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Forgiving(sys.stderr))),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )

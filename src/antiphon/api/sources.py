@@ -8,7 +8,7 @@ from antiphon.core.fold import Fold
 from antiphon.core.follow import FoldReader, follow
 from antiphon.core.predict import Predictor
 from antiphon.core.running import Running
-from antiphon.domain.events import Completion, Event
+from antiphon.domain.events import Completion, Event, Usage
 from antiphon.domain.record import Record
 from antiphon.wire.stored import completion_id, read_kept
 
@@ -33,8 +33,12 @@ class Source(Protocol):
         """The answer, whole after the last event."""
 
     @property
+    def usage(self) -> Usage:
+        """What it cost, likewise."""
+
+    @property
     def body(self) -> bytes | None:
-        """The same as JSON, where it has been rendered before."""
+        """The answer as JSON, where it has been rendered before."""
 
     def open(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Give its events, for the body."""
@@ -54,6 +58,10 @@ class _Runs:
     @property
     def completion(self) -> Completion:
         return self.running.fold.completion
+
+    @property
+    def usage(self) -> Usage:
+        return self.running.fold.usage
 
     @property
     def body(self) -> bytes | None:
@@ -105,7 +113,7 @@ class Kept:
         self.completion_id, self.created = completion_id(record), record.created_us // 1_000_000
         kept = read_kept(output)
         self.completion, self.fingerprint, self.body = kept.completion, kept.fingerprint, output
-        self.is_whole = kept.is_whole
+        self.usage, self.is_whole = kept.completion.usage, kept.is_whole
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[AsyncIterator[Event]]:

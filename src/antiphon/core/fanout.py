@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import ObjectSendStream
 
 from antiphon.core.ports import Engine, Work
-from antiphon.domain.events import Accepted, Event, Finished, Usage
+from antiphon.domain.events import Accepted, Event, Finished, Pause, Usage
 
 AHEAD = 16
 """How many events may wait for whoever reads them."""
@@ -74,7 +74,9 @@ async def _merged(told: AsyncIterator[tuple[int, Event | Exception]]) -> AsyncIt
             case Accepted():
                 if not is_accepted:
                     is_accepted = True
-                    yield event
+                    yield replace(event, tells_pauses=False)  # One's pause is no other's.
+            case Pause():
+                pass
             case Finished():
                 counted.append(event.usage)
             case _:

@@ -189,7 +189,9 @@ def _asked(call: Call, request: ChatRequest) -> AbstractAsyncContextManager[Asyn
     """Ask the engine: for events as they come where anybody reads them so, and once for each choice if it must be."""
     engine = call.resolved.engine
     is_read_as_it_comes = request.stream or call.is_streamed or request.speech is not None
-    work = replace(call.work, request=replace(request, stream=is_read_as_it_comes))
+    if request.stream != is_read_as_it_comes:
+        request = replace(request, stream=is_read_as_it_comes)
+    work = call.work if request is call.work.request else replace(call.work, request=request)
     return fanned(engine, work) if request.sampling.n > 1 and "n" not in engine.features else engine.stream(work)
 
 

@@ -81,7 +81,8 @@ class ReadChoice:
         if self._reader is not None:
             for told in self._told(self._reader.finish(), None):
                 yield told
-        yield replace(event, reason=await self._reason(event.reason))
+        reason = await self._reason(event.reason)
+        yield event if reason == event.reason else replace(event, reason=reason)
 
     def _told(self, parts: list[Part], source: TextDelta | None) -> Iterable[Event]:
         for number, part in enumerate(parts):

@@ -3,13 +3,13 @@
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
 from antiphon.core.senses import Senses
 from antiphon.core.sentences import Sentences
-from antiphon.domain.events import ChoiceFinished, Event, Finished, SpeechDelta, TextDelta
+from antiphon.domain.events import Accepted, ChoiceFinished, Event, Finished, Pause, SpeechDelta, TextDelta
 from antiphon.domain.media import SPOKEN_HZ, SPOKEN_TOKEN_S, Speech
 
 PIECE_BYTES = SPOKEN_HZ
@@ -81,7 +81,9 @@ class _Mouth:
         try:
             async for event in events:
                 self._note(event)
-                if not isinstance(event, ChoiceFinished | Finished):
+                if isinstance(event, Accepted):
+                    event = replace(event, tells_pauses=False)  # noqa: PLW2901 - the voice pauses elsewhere
+                if not isinstance(event, ChoiceFinished | Finished | Pause):
                     await self._heard.send(event)
         except Exception as error:  # noqa: BLE001 - raised again where the events are read
             await self._heard.send(error)

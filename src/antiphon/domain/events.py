@@ -1,7 +1,8 @@
 """What an engine says while it answers: one stream that the reply, the record and the log all read.
 
-The grammar is `Accepted (TextDelta | CallDelta | SpeechDelta | ChoiceFinished)* Finished`. `Accepted` is the commit
-point: before it a refusal still gets its true status. Every choice finishes exactly once, and says nothing afterwards.
+The grammar is `Accepted (TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Pause)* Finished`. `Accepted` is the
+commit point: before it a refusal still gets its true status. Every choice finishes exactly once, and says nothing
+afterwards.
 """
 
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ class Accepted:
     """Whether the prompt itself has opened the model's thinking, so that the text begins inside it."""
     audio_tokens: int = 0
     """How many of the prompt's tokens are sound."""
+    tells_pauses: bool = False
+    """Whether it tells when nothing more comes at once, so that what came together can be passed on together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Everything was told that is there by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +154,9 @@ class Finished:
     """What the answer cost, from an engine that knows it only now; it stands instead of all that was counted before."""
 
 
-Event = Accepted | TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Finished
+Event = Accepted | TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Pause | Finished
+
+PAUSE = Pause()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Meters:
         self._first = self._histogram("gen_ai_server_time_to_first_token", first, _FIRST_S)
         each = "Between a prediction's tokens behind the first, on average."
         self._each = self._histogram("gen_ai_server_time_per_output_token", each, _TOKEN_S)
+        self._models: dict[str, _Model] = {}
         self._collected.register(_Standing(registry, store_lag_s, is_store_well))
 
     def _histogram(self, name: str, about: str, borders_s: Sequence[float] = _LONG_S) -> Histogram:
@@ -62,24 +63,52 @@ class Meters:
     def ended(self, running: Running) -> None:
         """Take note of a prediction that has ended."""
         prediction, usage = running.prediction, running.fold.usage
-        model = prediction.model
+        model = self._of(prediction.model)
         error = running.error.said_code if running.error else ""
-        self._ended.labels(model, str(prediction.status), str(prediction.reason or ""), error).inc()
+        model.ended(str(prediction.status), str(prediction.reason or ""), error)
         for kind, count in _counts(usage):
             if count:
-                self._tokens.labels(model, kind).inc(count)
-        timings = running.timings(prediction.status)
-        self._queue.labels(model).observe(timings.queue_s or 0.0)
-        begun = running.begun[Status.PENDING]
-        self._duration.labels(model).observe(running.begun[prediction.status] - begun)
+                model.tokens(kind).inc(count)
+        begun, ended = running.begun[Status.PENDING], running.begun[prediction.status]
+        model.queue.observe(running.begun.get(Status.STARTING, ended) - begun)
+        model.duration.observe(ended - begun)
         if running.first_at is not None and running.last_at is not None:
-            self._first.labels(model).observe(running.first_at - begun)
+            model.first.observe(running.first_at - begun)
             if (behind := usage.completion_tokens - 1) > 0:
-                self._each.labels(model).observe((running.last_at - running.first_at) / behind)
+                model.each.observe((running.last_at - running.first_at) / behind)
+
+    def _of(self, model: str) -> "_Model":
+        found = self._models.get(model)
+        if found is None:
+            each = (self._queue, self._duration, self._first, self._each)
+            series = [histogram.labels(model) for histogram in each]
+            found = self._models[model] = _Model(model, self._ended, self._tokens, *series)
+        return found
 
     def written(self) -> bytes:
         """Give everything in Prometheus' text format."""
         return generate_latest(self._collected)
+
+
+class _Model:
+    """One model's series: finding a series by its labels takes longer than counting in it."""
+
+    def __init__(self, name: str, ended: Counter, tokens: Counter, *series: Histogram) -> None:
+        self._name, self._ended, self._tokens = name, ended, tokens
+        self.queue, self.duration, self.first, self.each = series
+        self._known: dict[tuple[str, ...], Counter] = {}
+
+    def ended(self, *labels: str) -> None:
+        self._counter(self._ended, labels).inc()
+
+    def tokens(self, kind: str) -> Counter:
+        return self._counter(self._tokens, (kind,))
+
+    def _counter(self, counter: Counter, labels: tuple[str, ...]) -> Counter:
+        found = self._known.get(labels)
+        if found is None:
+            found = self._known[labels] = counter.labels(self._name, *labels)
+        return found
 
 
 def _counts(usage: Usage) -> Iterator[tuple[str, int]]:

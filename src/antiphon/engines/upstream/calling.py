@@ -50,8 +50,8 @@ class Caller:
         endpoint, response = await self._answered(body)
         try:
             yield endpoint, response
-            with anyio.move_on_after(END_S), suppress(aiohttp.ClientError, OSError):
-                if not response.content.at_eof():
+            if not response.content.at_eof():
+                with anyio.move_on_after(END_S), suppress(aiohttp.ClientError, OSError):
                     await response.content.readany()
         finally:
             # One that is not at its end is cut: that is how its server learns that nobody waits any more.

@@ -1,6 +1,5 @@
 """The body of an upstream's answer as it arrives, to events."""
 
-import math
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -8,7 +7,7 @@ import anyio
 
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import EngineFailed
-from antiphon.domain.events import Accepted, ChoiceFinished, Event
+from antiphon.domain.events import PAUSE, Accepted, ChoiceFinished, Event
 from antiphon.engines.upstream.answer import AnswerReader
 from antiphon.engines.upstream.frames import DONE, Frames
 from antiphon.engines.upstream.schema import read_answer
@@ -36,6 +35,8 @@ async def read_events(request: ChatRequest, response: aiohttp.ClientResponse) ->
     while not stream.is_done:
         for event in stream.feed(await _more(response, is_cut=stream.is_over)):
             yield event
+        if stream.is_accepted and not stream.is_done:
+            yield PAUSE
 
 
 class _Stream:
@@ -44,7 +45,7 @@ class _Stream:
     def __init__(self, request: ChatRequest) -> None:
         self._request, self._reader, self._frames = request, AnswerReader(request), Frames()
         self._held: list[Event] = []
-        self._is_accepted = self.is_done = False
+        self.is_accepted = self.is_done = False
 
     @property
     def is_over(self) -> bool:
@@ -63,9 +64,9 @@ class _Stream:
 
     def _chunk(self, data: bytes) -> Iterator[Event]:
         events = list(self._reader.feed(read_answer(data)))
-        if not self._is_accepted:
-            self._is_accepted = True
-            yield Accepted(guessed_prompt_tokens(self._request), cached_tokens=0)
+        if not self.is_accepted:
+            self.is_accepted = True
+            yield Accepted(guessed_prompt_tokens(self._request), cached_tokens=0, tells_pauses=True)
         for event in events:
             # That all is said is told once it is sure: behind it, an answer that breaks off would look whole.
             if self.is_over and isinstance(event, ChoiceFinished):
@@ -75,17 +76,22 @@ class _Stream:
 
 
 async def _more(response: aiohttp.ClientResponse, *, is_cut: bool) -> bytes:
-    """Wait for more of a stream.
+    """Wait for more of a stream; not for long when all was said that is wanted.
 
     Raises:
         EngineFailed: it ended before its end.
     """
-    with anyio.move_on_after(CUT_S if is_cut else math.inf) as waiting:
-        if more := await response.content.readany():
-            return more
-    if waiting.cancelled_caught:
-        return b"data: " + DONE + b"\n"
-    raise EngineFailed("The model's server broke off in the middle of its answer.")
+    more = b""
+    if not is_cut:
+        more = await response.content.readany()
+    else:
+        with anyio.move_on_after(CUT_S) as waiting:
+            more = await response.content.readany()
+        if waiting.cancelled_caught:
+            return b"data: " + DONE + b"\n"
+    if not more:
+        raise EngineFailed("The model's server broke off in the middle of its answer.")
+    return more
 
 
 def _whole(request: ChatRequest, body: bytes) -> Iterator[Event]:
