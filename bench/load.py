@@ -3,11 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 
 import uvloop
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,10 @@ class Loaded:
 class Link:
     """One connection that is kept open: a request, then its answer, then the next."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
         self._port = port
         self._head = f"Host: localhost\r\nAuthorization: Bearer {key}\r\n"
+        self._head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -57,19 +61,20 @@ class Link:
             self._writer.close()
 
 
-def drive(port: int, key: str, body: dict, connections: int, seconds: float) -> Loaded:
+def drive(
+    port: int, key: str, body: dict, connections: int, seconds: float, *, headers: Mapping[str, str] = NO_HEADERS
+) -> Loaded:
     """Keep `connections` requests under way for `seconds`."""
-    return uvloop.run(_drive(port, key, body, connections, seconds))
+    return uvloop.run(_drive([Link(port, key, headers) for _ in range(connections)], body, seconds))
 
 
-async def _drive(port: int, key: str, body: dict, connections: int, seconds: float) -> Loaded:
+async def _drive(links: list[Link], body: dict, seconds: float) -> Loaded:
     took: list[float] = []
     failed = 0
     end = time.perf_counter() + seconds
 
-    async def one() -> None:
+    async def one(link: Link) -> None:
         nonlocal failed
-        link = Link(port, key)
         request = link.request("/v1/chat/completions", body)
         while time.perf_counter() < end:
             status, _, took_s = await link.send(request)
@@ -77,7 +82,7 @@ async def _drive(port: int, key: str, body: dict, connections: int, seconds: flo
             failed += status != 200
         link.close()
 
-    await asyncio.gather(*[one() for _ in range(connections)])
+    await asyncio.gather(*map(one, links))
     return Loaded(len(took) / seconds, *quantiles_ms(took), failed)
 
 
