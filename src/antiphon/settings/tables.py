@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from antiphon.settings.versions import URL, VARIABLE, Count, Frozen, Seconds, VersionSettings
 
+MOST_SEQUENCES = 128
+"""As many as llama.cpp has buffers for are worth having on one machine."""
+
 
 class ServerSettings(Frozen):
     """Where the server listens and how long it waits."""
@@ -102,7 +105,7 @@ class ModelSettings(Frozen):
 
     visibility: Literal["public", "private"] = "public"
     account: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    slots: Annotated[int, Field(ge=1, le=128)] = 8
+    slots: Annotated[int, Field(ge=1, le=100_000)] = 8
     queue: Annotated[int, Field(ge=0, le=100_000)] = 64
     deadline_s: Seconds = 300
     versions: Annotated[list[VersionSettings], Field(min_length=1)]
@@ -112,6 +115,8 @@ class ModelSettings(Frozen):
         numbers = [version.number for version in self.versions]
         if numbers != sorted(set(numbers)):
             raise ValueError("version numbers should rise, each one once")
+        if self.slots > MOST_SEQUENCES and any(version.engine == "llamacpp" for version in self.versions):
+            raise ValueError(f"the embedded engine has at most {MOST_SEQUENCES} slots")
         if (self.visibility == "private") != (self.account is not None):
             raise ValueError('visibility = "private" and account = "…" go together')
         return self
