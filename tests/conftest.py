@@ -32,7 +32,9 @@ ENDED = frozenset({"succeeded", "failed", "cancelled", "abandoned"})
 
 def pytest_collection_modifyitems(items):
     """Run what needs the real model last, so that faults of ours show first."""
-    items.sort(key=lambda item: bool({"house", "seeing", "voiced"} & set(getattr(item, "fixturenames", ()))))
+    items.sort(
+        key=lambda item: bool({"house", "behind", "door", "seeing", "voiced"} & set(getattr(item, "fixturenames", ())))
+    )
 
 
 @dataclass
@@ -326,6 +328,31 @@ def house(tmp_path_factory, weights) -> Iterator[Server]:
     """A server with the real model."""
     with serving(tmp_path_factory.mktemp("house"), real_config(weights)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def behind(tmp_path_factory, house) -> Iterator[Server]:
+    """A server before the one with the real model: Antiphon as an upstream of Antiphon."""
+    config = f"""
+[models."{REAL}"]
+slots = 8
+queue = 2
+[[models."{REAL}".versions]]
+number = 1
+engine = "upstream"
+base_url = "{house.url}/v1"
+model = "{REAL}"
+kind = "antiphon"
+headers = {{ authorization = "Bearer {house.key}" }}
+"""
+    with serving(tmp_path_factory.mktemp("behind"), config) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["house", "behind"])
+def door(request) -> Server:
+    """The real model: in this server, and behind another."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,11 @@ def run(command, server, model=REAL, **environment):
 
 
 @pytest.mark.parametrize(("major", "path"), [("1", OLD), ("3", None)], ids=["1.x", "3.x"])
-def test_openai_python_works_unmodified(house, major, path):
-    said = run([sys.executable, HERE / "python_client.py"], house, PYTHONPATH=str(path or ""))
+def test_openai_python_works_unmodified(door, major, path):
+    said = run([sys.executable, HERE / "python_client.py"], door, PYTHONPATH=str(path or ""))
     assert said.startswith(f"passed {major}.")
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not needed to serve, and CI has it")
-def test_openai_node_works_unmodified(house):
-    assert "passed" in run(["node", HERE / "node_client.mjs"], house)
+def test_openai_node_works_unmodified(door):
+    assert "passed" in run(["node", HERE / "node_client.mjs"], door)

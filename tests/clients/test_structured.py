@@ -22,19 +22,19 @@ script = { tokens = ["<tool_call>\n{\"name\": \"now\", ", "\"arguments\": {}}\n<
 
 @pytest.mark.parametrize(("major", "path"), [("1", OLD), ("3", None)], ids=["1.x", "3.x"])
 @pytest.mark.parametrize("program", ["structured_client.py", "tools_client.py"])
-def test_openai_pythons_helpers_parse_what_the_server_answers(house, program, major, path):
-    said = run([sys.executable, HERE / program], house, PYTHONPATH=str(path or ""))
+def test_openai_pythons_helpers_parse_what_the_server_answers(door, program, major, path):
+    said = run([sys.executable, HERE / program], door, PYTHONPATH=str(path or ""))
     assert said.startswith(f"passed {major}.")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("framework", ["instructor", "pydantic_ai", "langchain"])
-def test_a_framework_gets_its_classes_filled_in(house, framework):
+def test_a_framework_gets_its_classes_filled_in(door, framework):
     program = [sys.executable, HERE / "frameworks_client.py", framework]
-    assert run(program, house, PYTHONPATH=str(FRAMEWORKS)).startswith(f"passed {framework}")
+    assert run(program, door, PYTHONPATH=str(FRAMEWORKS)).startswith(f"passed {framework}")
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not needed to serve, and CI has it")
-def test_openai_nodes_helpers_parse_answers_and_run_tools(house, tmp_path):
+def test_openai_nodes_helpers_parse_answers_and_run_tools(door, tmp_path):
     with serving(tmp_path, CALLS) as caller:
-        assert "passed" in run(["node", HERE / "node_structured.mjs", f"{caller.url}/v1"], house)
+        assert "passed" in run(["node", HERE / "node_structured.mjs", f"{caller.url}/v1"], door)
