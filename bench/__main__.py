@@ -3,7 +3,7 @@
     python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--write]
 
 The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
-`speech`, `recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken side by side,
+`gateways`, `speech`, `recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken side by side,
 since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other parts alone.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import contract, history, memory, recording, speech
+from bench import contract, gateways, history, memory, recording, speech
 from bench.client import Target, median, quantile, stream, together
 from bench.servers import Threads, antiphon, baseline
 
@@ -34,6 +34,7 @@ LONG_S = 12.0
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PARTS = {
     "answers": "Answers",
+    "gateways": "In front of an upstream, beside other gateways",
     "speech": "Speaking and hearing",
     "recording": "What recording costs",
     "history": "A million predictions",
@@ -173,6 +174,9 @@ def about(threads: Threads, rounds: int) -> dict[str, str]:
     return dict.fromkeys(PARTS, f"{both}.") | {
         "answers": f"{both}; medians of {rounds} rounds;\n{steps}.",
         "speech": f"{both};\nmedians of {speech.ROUNDS} rounds; {steps}; one for the voice, one for the recogniser.",
+        "gateways": f"{both}, aiohttp {version('aiohttp')};\n{gateways.LITELLM}, {gateways.PORTKEY}; medians of {rounds} "
+        "rounds; every server one process on one core, the mock and\nwhoever asks on the other; Antiphon with keys, limits, "
+        "validation, records, metrics and log lines.",
         "recording": f"{both}; medians of {rounds} rounds.",
     }
 
@@ -183,11 +187,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", type=Path, default=gateways.PEERS, help="where other gateways are installed")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     threads = Threads(options.threads, options.batch_threads)
     measures: dict[str, Callable[[], Rows]] = {
         "answers": lambda: measure(threads, options.rounds),
+        "gateways": lambda: gateways.measure(options.rounds, peers=options.peers),
         "speech": lambda: speech.measure(threads),
         "recording": lambda: recording.measure(options.rounds),
         "history": lambda: [row for store in history.STORES for row in history.measure(store)],
