@@ -3,8 +3,8 @@
     python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--write]
 
 The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
-`gateways`, `speech`, `recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken side
-by side, since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other parts
+`gateways`, `speech`, `recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken
+side by side, since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other parts
 alone.
 """
 
@@ -175,9 +175,9 @@ def about(threads: Threads, rounds: int) -> dict[str, str]:
     return dict.fromkeys(PARTS, f"{both}.") | {
         "answers": f"{both}; medians of {rounds} rounds;\n{steps}.",
         "speech": f"{both};\nmedians of {speech.ROUNDS} rounds; {steps}; one for the voice, one for the recogniser.",
-        "gateways": f"{both}, aiohttp {version('aiohttp')}, {gateways.LITELLM},\n{gateways.PORTKEY}; medians of {rounds} "
-        "rounds; each server is one process on one core, the mock and whoever asks share\nthe other; Antiphon runs with "
-        "keys, limits, validation, records, metrics and log lines.",
+        "gateways": f"{both}, aiohttp {version('aiohttp')}, {gateways.LITELLM},\n"
+        f"{gateways.PORTKEY}; medians of {rounds} rounds; each server is one process on one core, the mock and whoever "
+        "asks share\nthe other; Antiphon runs with keys, limits, validation, records, metrics and log lines.",
         "recording": f"{both}; medians of {rounds} rounds.",
     }
 
