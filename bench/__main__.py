@@ -4,8 +4,8 @@
 
 The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
 `gateways`, `speech`, `recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken
-side by side, since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other parts
-alone.
+side by side, since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other
+parts alone.
 """
 
 import argparse
