@@ -70,6 +70,7 @@ class AnswerReader:
 class _ChoiceReader:
     def __init__(self, index: int, request: ChatRequest) -> None:
         self._index, self._has_logprobs = index, request.sampling.logprobs
+        self._most_top = request.sampling.top_logprobs
         stop = request.sampling.stop
         self._writer = ChoiceWriter(index, stop) if stop or self._has_logprobs else None
         """Cuts stop strings exactly, and keeps log-probabilities beside their text; None where there are neither."""
@@ -108,7 +109,7 @@ class _ChoiceReader:
             self._tokens += 1
             yield TextDelta(self._index, text, 1)
             return
-        tokens = tuple(map(_logprob, entries))
+        tokens = tuple(_logprob(entry, self._most_top) for entry in entries)
         if not tokens or b"".join(token.bytes for token in tokens) != text.encode():
             # Tokens that are not the text: it goes as one piece, and they go with it.
             delta, stopped = self._writer.add(text.encode())
@@ -138,9 +139,10 @@ class _ChoiceReader:
         yield ChoiceFinished(self._index, reason, self._tokens)
 
 
-def _logprob(entry: Entry) -> TokenLogprob:
+def _logprob(entry: Entry, most_top: int = 0) -> TokenLogprob:
     try:
         piece = bytes(entry.bytes) if entry.bytes is not None else entry.token.encode()
     except ValueError:  # no bytes
         piece = entry.token.encode()
-    return TokenLogprob(entry.token, piece, entry.logprob, tuple(map(_logprob, entry.top_logprobs or ())))
+    top = tuple(map(_logprob, (entry.top_logprobs or ())[:most_top]))
+    return TokenLogprob(entry.token, piece, entry.logprob, top)

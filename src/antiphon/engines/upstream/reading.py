@@ -17,7 +17,9 @@ from antiphon.engines.upstream.usage import guessed_prompt_tokens
 ANSWER_BYTES = 1 << 26
 """The largest whole answer."""
 CUT_S = 0.5
-"""How long a server that goes on behind a stop string is listened to for its usage."""
+"""How long a server that goes on when all is said is listened to for its usage."""
+END = b"\n\n"
+"""What ends a last event that its server did not end."""
 
 
 async def read_events(request: ChatRequest, response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
@@ -33,9 +35,15 @@ async def read_events(request: ChatRequest, response: aiohttp.ClientResponse) ->
             yield event
         return
     stream = _Stream(request)
+    cut_at = math.inf
     while not stream.is_done:
-        for event in stream.feed(await _more(response, is_cut=stream.is_over)):
+        more = await _more(response, cut_at)
+        for event in stream.feed(more or END):
             yield event
+        if not more and not stream.is_done:
+            raise EngineFailed("The model's server broke off in the middle of its answer.")
+        if stream.is_over:
+            cut_at = min(cut_at, anyio.current_time() + CUT_S)
 
 
 class _Stream:
@@ -74,18 +82,11 @@ class _Stream:
                 yield event
 
 
-async def _more(response: aiohttp.ClientResponse, *, is_cut: bool) -> bytes:
-    """Wait for more of a stream.
-
-    Raises:
-        EngineFailed: it ended before its end.
-    """
-    with anyio.move_on_after(CUT_S if is_cut else math.inf) as waiting:
-        if more := await response.content.readany():
-            return more
-    if waiting.cancelled_caught:
-        return b"data: " + DONE + b"\n"
-    raise EngineFailed("The model's server broke off in the middle of its answer.")
+async def _more(response: aiohttp.ClientResponse, cut_at: float) -> bytes:
+    """Wait for more of a stream; nothing when there is no more, and its end when it is to be cut."""
+    with anyio.move_on_at(cut_at):
+        return await response.content.readany()
+    return b"data: " + DONE + b"\n"
 
 
 def _whole(request: ChatRequest, body: bytes) -> Iterator[Event]:
