@@ -54,6 +54,17 @@ def test_many_failures_at_once_keep_a_server_away_no_longer_than_the_fifth():
     assert only.left_s(time.monotonic() + COOL_S) == 0
 
 
+def test_a_server_that_is_there_and_fails_is_kept_away_longer_each_time_it_is_seen():
+    (only,) = Endpoints([("a", 1)]).all
+    for _ in range(FAILURES):
+        only.failed()
+    for longer in (2, 4, 8):
+        only.seen()
+        assert not only.is_given_up
+        only.failed()
+        assert only.left_s(time.monotonic()) == pytest.approx(longer * COOL_S, abs=0.5)
+
+
 @pytest.mark.parametrize("steps", [plain({}, 503), [CLOSE]], ids=["busy", "closes"])
 def test_no_request_fails_while_one_of_two_servers_works(tmp_path, pair, steps):
     bad, good = pair

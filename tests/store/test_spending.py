@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.core import limits as module
 from antiphon.core.limits import Limiter
-from antiphon.domain.errors import InsufficientQuota
+from antiphon.domain.errors import InsufficientQuota, RateLimited
 from antiphon.domain.limits import Holder, KeyLimits
 from antiphon.store.database import open_database
 from antiphon.store.spending import SqlSpending
@@ -90,3 +90,19 @@ def test_windows_that_are_over_are_asked_for_no_more(tmp_path, monkeypatch):
     run(tmp_path, use)
     assert stored(tmp_path) == {"minute": 100, "day": 100}
     assert max(asked) <= 4
+
+
+def test_a_clock_that_is_set_back_takes_no_request_away(tmp_path, monkeypatch):
+    holder = Holder("team", "k1", KeyLimits(requests_per_s=2))
+
+    async def use(limiter):
+        (await limiter.admit(holder)).close()
+        now = module.time.time()
+        monkeypatch.setattr(module.time, "time", lambda: now - 3600)
+        (await limiter.admit(holder)).close()
+        with pytest.raises(RateLimited):
+            await limiter.admit(holder)
+        monkeypatch.setattr(module.time, "time", lambda: now - 3599)
+        (await limiter.admit(holder)).close()
+
+    run(tmp_path, use)

@@ -247,7 +247,8 @@ def _rate(state: _State, limits: KeyLimits, now: float) -> Standing:
     """Take one of the requests that a key may send; they come back with time, up to one second's."""
     rate = limits.requests_per_s or 0.0
     most = max(1.0, rate)
-    state.credit = min(most, state.credit + (now - state.credited_at) * rate)
+    passed_s = max(0.0, now - state.credited_at)  # a clock that is set back takes nothing away
+    state.credit = min(most, state.credit + passed_s * rate)
     state.credited_at = now
     if state.credit < 1:
         wait_s = (1 - state.credit) / rate

@@ -44,6 +44,11 @@ class Endpoint:
         """It answered, be it with a refusal."""
         self._failures, self._cool_s, self._is_tried = 0, COOL_S, False
 
+    def seen(self) -> None:
+        """It is there, though nobody knows whether it answers: it is asked again, and one more failure gives it up."""
+        self._failures, self._is_tried = min(self._failures, FAILURES - 1), False
+        self._closed_until = -math.inf
+
     def failed(self) -> None:
         """It did not. Those that were asked before it was given up, and fail later, keep it away no longer."""
         self._failures += 1

@@ -70,7 +70,7 @@ class Prober:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             endpoint.failed()
             return
-        endpoint.worked()
+        endpoint.seen()
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             self._warn_once("upstream does not accept the key")
         self._read(body)
