@@ -289,8 +289,10 @@ def test_thinking_is_told_apart_however_it_comes(front, upstream, model):
     assert answer["choices"][0]["message"]["reasoning_content"] == "2+2"
     assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 1
     upstream.play(*plain(said("<think>2+2</think>Four.")))
-    message = front.chat("up/thinks").json()["choices"][0]["message"]
+    answer = front.chat("up/thinks").json()
+    message = answer["choices"][0]["message"]
     assert (message["reasoning_content"], message["content"]) == ("2+2", "Four.")
+    assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 1
 
 
 def test_logprobs_join_to_the_text_also_where_a_stop_string_cuts_it(front, upstream, model):
