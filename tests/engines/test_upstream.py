@@ -283,6 +283,13 @@ def test_a_stop_string_that_the_server_lets_through_is_cut_and_the_server_is_lef
     until(lambda: upstream.left == left + 1)
 
 
+def test_calls_behind_a_stop_string_are_not_made(front, upstream, model):
+    upstream.play(*plain(said("one STOP two", "tool_calls", tool_calls=[CALL])))
+    (choice,) = front.chat(model, tools=[WEATHER], stop=["STOP"]).json()["choices"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", "one ")
+    assert "tool_calls" not in choice["message"]
+
+
 def test_thinking_is_told_apart_however_it_comes(front, upstream, model):
     upstream.play(*plain(said("Four.", reasoning_content="2+2")))
     answer = front.chat(model).json()

@@ -100,7 +100,8 @@ class _ChoiceReader:
         text = said.text
         if text or (entries and self._has_logprobs):
             yield from self._write(text, entries or () if self._has_logprobs else ())
-        for place, call in enumerate(said.calls):
+        # What stands behind a stop string was never said.
+        for place, call in enumerate(() if self.is_finished else said.calls):
             self._tokens += 1
             yield from self._calls.take(call, place)
 
