@@ -101,3 +101,30 @@ def test_a_trial_that_teaches_nothing_leaves_room_for_the_next(tmp_path, steps):
             time.sleep(0.1)
         until(lambda: server.chat("up/one").status_code == 200, 3)
     upstream.close()
+
+
+def test_servers_that_hang_hold_no_start_up(tmp_path):
+    upstream = MockUpstream()
+    upstream.models = [HOLD]
+    config = "".join(version(f"up/{number}", upstream.url, probe_s=5.0) for number in range(3))
+    config += version("up/unknown", upstream.url, probe_s=5.0).replace('kind = "openai"\n', "")
+    begun = time.monotonic()
+    with serving(tmp_path, config) as server:
+        assert time.monotonic() - begun < 5
+        assert server.chat("up/0").status_code == 200
+    upstream.close()
+
+
+def test_the_kind_of_a_server_is_learned_later_also_while_it_is_used(tmp_path):
+    upstream = MockUpstream()
+    upstream.models = plain({}, 500)
+    with serving(tmp_path, version("up/one", upstream.url, probe_s=0.5).replace('kind = "openai"\n', "")) as server:
+        assert server.chat("up/one", logit_bias={"5": 1}).status_code == 400
+        upstream.models = plain({"data": [{"id": "there", "owned_by": "vllm"}]})
+
+        def is_learned():
+            assert server.chat("up/one").status_code == 200
+            return server.chat("up/one", logit_bias={"5": 1}).status_code == 200
+
+        until(is_learned)
+    upstream.close()
