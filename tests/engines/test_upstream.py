@@ -283,14 +283,23 @@ def test_a_stop_string_that_the_server_lets_through_is_cut_and_the_server_is_lef
     until(lambda: upstream.left == left + 1)
 
 
+def test_calls_behind_a_stop_string_are_not_made(front, upstream, model):
+    upstream.play(*plain(said("one STOP two", "tool_calls", tool_calls=[CALL])))
+    (choice,) = front.chat(model, tools=[WEATHER], stop=["STOP"]).json()["choices"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", "one ")
+    assert "tool_calls" not in choice["message"]
+
+
 def test_thinking_is_told_apart_however_it_comes(front, upstream, model):
     upstream.play(*plain(said("Four.", reasoning_content="2+2")))
     answer = front.chat(model).json()
     assert answer["choices"][0]["message"]["reasoning_content"] == "2+2"
     assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 1
     upstream.play(*plain(said("<think>2+2</think>Four.")))
-    message = front.chat("up/thinks").json()["choices"][0]["message"]
+    answer = front.chat("up/thinks").json()
+    message = answer["choices"][0]["message"]
     assert (message["reasoning_content"], message["content"]) == ("2+2", "Four.")
+    assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 1
 
 
 def test_logprobs_join_to_the_text_also_where_a_stop_string_cuts_it(front, upstream, model):
@@ -399,14 +408,39 @@ def test_an_answer_that_is_none_is_a_failure_and_never_a_short_success(front, up
         event({"choices": [{"delta": {"content": "Grüße", "tool_calls": None}, "logprobs": None}], "usage": None}),
         event(delta([{"type": "text", "text": "Grüße"}])),
         event(delta("x", index=99)) + event(delta("Grüße")) + event({"choices": None}),
+        b"\xef\xbb\xbf" + event(delta("Grüße")),
+        event(delta("Grüße", finish="")),
     ],
-    ids=["crlf", "comments", "lines", "nulls", "parts", "index"],
+    ids=["crlf", "comments", "lines", "nulls", "parts", "index", "bom", "no-reason"],
 )
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 def test_a_stream_is_read_however_it_is_written_and_cut(front, upstream, model, raw, size):
     whole = raw + event(delta(finish="stop")) + mock.DONE
     upstream.play(STREAM, *(piece(whole[at : at + size]) for at in range(0, len(whole), size)), END)
     assert text_of(frames(front.chat(model, stream=True))) == "Grüße"
+
+
+@pytest.mark.parametrize("end", [mock.DONE.strip(), b""], ids=["done", "nothing"])
+def test_only_the_end_that_is_said_ends_an_answer_with_or_without_a_line_break(front, upstream, model, end):
+    upstream.play(STREAM, piece(event(delta("a"))), piece(event(delta(finish="stop")).strip() + b"\n\n" + end), END)
+    events = frames(front.chat(model, stream=True))
+    assert events[-1] == "[DONE]" if end else events[-1]["error"]["code"] == "engine_failed"
+
+
+@pytest.mark.parametrize("first", [delta("a STOP b"), delta("a ", finish="stop")], ids=["cut", "ended"])
+def test_a_server_that_goes_on_when_all_is_said_is_left_soon(front, upstream, model, first):
+    dripping = [step for _ in range(40) for step in (piece(event(delta("more"))), 0.1)]
+    upstream.play(STREAM, piece(event(first)), *dripping, piece(mock.DONE) + END)
+    begun = time.monotonic()
+    assert text_of(frames(front.chat(model, stream=True, stop=["STOP"]))) == "a "
+    assert time.monotonic() - begun < 2
+
+
+def test_a_call_in_the_deprecated_way_is_a_call(front, upstream, model):
+    upstream.play(*plain(said(None, "function_call", function_call=CALL["function"])))
+    (choice,) = front.chat(model, tools=[WEATHER]).json()["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["tool_calls"][0]["function"] == CALL["function"]
 
 
 TOO_LONG = ("context_length_exceeded", "messages")
@@ -427,12 +461,13 @@ def named(param):
         (529, {}, 503, "engine_unavailable", None),
         (302, {}, 502, "engine_failed", None),
         (400, named("messages[0].content"), 400, "unsupported_value", "messages[0].content"),
+        (400, named("messages[0].team_secret.name"), 400, "unsupported_value", "messages[0]"),
         (400, named("model/../secret"), 400, "unsupported_value", None),
         (422, b"not json " + SECRET.encode(), 400, "unsupported_value", None),
         (400, {"error": {"message": "The maximum context length is 5."}}, 400, *TOO_LONG),
         (400, {"error": {"type": "exceed_context_size_error", "message": ""}}, 400, *TOO_LONG),
     ],
-    ids=range(12),
+    ids=range(13),
 )  # fmt: skip
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_a_refusal_becomes_ours_and_tells_nothing_of_theirs(
@@ -512,17 +547,35 @@ def test_a_server_that_fails_again_and_again_is_left_alone_and_then_tried_once(f
         {"prompt_tokens": -5, "completion_tokens": 3},
         {"prompt_tokens": 5, "completion_tokens": 10**30},
         {"prompt_tokens": True, "completion_tokens": "3"},
+        {"prompt_tokens": 0, "completion_tokens": 0},
         {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 99}},
         {"prompt_tokens": 5, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 99}},
         {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": 5, "completion_tokens_details": None},
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_counts_that_are_none_are_replaced_and_all_add_up(front, upstream, model, counts):
     upstream.play(*plain(said() | {"usage": counts}))
     used = front.chat(model).json()["usage"]  # `chat` sees that they add up
     assert 0 < used["prompt_tokens"] < 100
     assert 0 < used["completion_tokens"] < 100
+
+
+def test_thinking_that_is_counted_beside_the_completion_is_part_of_it_here(front, upstream, model):
+    counts = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 108}
+    upstream.play(*plain(said() | {"usage": counts | {"completion_tokens_details": {"reasoning_tokens": 100}}}))
+    used = front.chat(model).json()["usage"]
+    assert (used["completion_tokens"], used["completion_tokens_details"]["reasoning_tokens"]) == (103, 100)
+    assert used["total_tokens"] == 108
+
+
+def test_no_more_likely_tokens_are_told_than_were_asked_for(front, upstream, model):
+    top = [{"token": token, "logprob": -1.0, "bytes": None} for token in "abc"]
+    entry = {"token": "a", "logprob": -1.0, "bytes": None, "top_logprobs": top}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": "a"}, "logprobs": {"content": [entry]}}
+    upstream.play(*plain({"choices": [choice]}))
+    (told,) = front.chat(model, logprobs=True, top_logprobs=2).json()["choices"][0]["logprobs"]["content"]
+    assert [one["token"] for one in told["top_logprobs"]] == ["a", "b"]
 
 
 def test_a_line_of_a_megabyte_is_read_and_one_of_two_is_not(front, upstream, model):

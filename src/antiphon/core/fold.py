@@ -153,10 +153,7 @@ class Fold:
             return Usage()
         audio_tokens = sum(choice.audio_tokens for choice in self.choices)
         if self.counted:
-            spoken = {
-                name: getattr(self.counted, name) + audio_tokens for name in ("completion_tokens", "audio_tokens")
-            }
-            return replace(self.counted, **spoken)
+            return self._completed(self.counted, audio_tokens)
         drafts = sum((choice.drafts for choice in self.choices), NO_DRAFTS)
         return Usage(
             prompt_tokens=self.accepted.prompt_tokens,
@@ -168,6 +165,17 @@ class Fold:
             audio_tokens=audio_tokens,
             accepted_prediction_tokens=drafts.accepted,
             rejected_prediction_tokens=drafts.rejected,
+        )
+
+    def _completed(self, counted: Usage, audio_tokens: int) -> Usage:
+        """What the engine counted, with what only we know: the speech that was added, and thinking we told apart."""
+        others = counted.audio_tokens + counted.accepted_prediction_tokens + counted.rejected_prediction_tokens
+        seen = sum(choice.reasoning_tokens for choice in self.choices)
+        return replace(
+            counted,
+            completion_tokens=counted.completion_tokens + audio_tokens,
+            audio_tokens=counted.audio_tokens + audio_tokens,
+            reasoning_tokens=counted.reasoning_tokens or min(seen, counted.completion_tokens - others),
         )
 
     @property

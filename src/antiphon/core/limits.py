@@ -61,9 +61,39 @@ class _State:
     """What stands in the store."""
     untold: dict[Account, int] = field(default_factory=dict)
     """What was spent since."""
+    telling: dict[Account, int] = field(default_factory=dict)
+    """What is on its way there, and may still come back."""
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.running or self.untold or self.telling)
 
     def spent(self, account: Account) -> int:
-        return self.known.get(account, 0) + self.untold.get(account, 0)
+        return sum(part.get(account, 0) for part in (self.known, self.telling, self.untold))
+
+    def tell(self) -> dict[Account, int]:
+        """Send what was spent on its way."""
+        self.telling, self.untold = self.untold, {}
+        return self.telling
+
+    def told(self) -> None:
+        """It has arrived."""
+        self.telling = {}
+
+    def untell(self) -> None:
+        """It has not."""
+        for account, tokens in self.telling.items():
+            self.untold[account] = self.untold.get(account, 0) + tokens
+        self.telling = {}
+
+    def hear(self, totals: Mapping[Account, int]) -> None:
+        """Take note of what stands in the store: it only grows, so of two answers the larger is the newer one."""
+        for account, total in totals.items():
+            self.known[account] = max(total, self.known.get(account, 0))
+
+    def forget(self, now: float) -> None:
+        """Drop the windows that are over."""
+        self.known = {account: total for account, total in self.known.items() if window_of(*account[1:])[1] > now}
 
 
 class Ticket:
@@ -123,7 +153,7 @@ class Limiter:
         now = time.time()
         accounts = list(_accounts(holder, now))
         if unknown := {account: 0 for account, _, _ in accounts if account not in state.known}:
-            state.known |= await self._spending.exchange(unknown)
+            state.hear(await self._spending.exchange(unknown))
         standings = [_budget(state, *account, now) for account in accounts]
         if limits.concurrent is not None:
             standings.append(_concurrency(state, limits.concurrent, now))
@@ -140,32 +170,31 @@ class Limiter:
 
     async def exchange(self) -> None:
         """Tell what was spent since, and hear what others did."""
-        told = {key_id: state.untold for key_id, state in self._states.items() if state.untold}
+        told = [state for state in self._states.values() if state.untold]
         # Those that ask now hear what was spent elsewhere, too.
-        asked = {account: 0 for state in self._states.values() if state.running for account in state.known}
-        spent = asked | {account: tokens for untold in told.values() for account, tokens in untold.items()}
+        asked = [state for state in self._states.values() if state.running and not state.untold]
+        spent: dict[Account, int] = {}
+        for state in (*told, *asked):
+            state.forget(time.time())
+            spent |= dict.fromkeys(state.known, 0) | state.tell()
         if not spent:
             return
-        for key_id in told:
-            self._states[key_id].untold = {}
         try:
             totals = await self._spending.exchange(spent)
-        except StorageUnavailable:
-            for key_id, untold in told.items():
-                later = self._states[key_id].untold
-                self._states[key_id].untold = {
-                    account: later.get(account, 0) + untold.get(account, 0) for account in later.keys() | untold.keys()
-                }
+        except BaseException as error:
+            for state in told:
+                state.untell()
+            if not isinstance(error, StorageUnavailable):
+                raise
             _log.warning("spending cannot be told", keys=len(told))
             return
-        current = {account for account in totals if time.time() < window_of(account[1], account[2])[1]}
-        for key_id, state in self._states.items():
-            state.known = {account: totals.get(account, known) for account, known in state.known.items()}
-            state.known |= {account: totals[account] for account in current if account[0] == key_id}
+        for state in (*told, *asked):
+            mine = (state.known.keys() | state.telling.keys()) & totals.keys()
+            state.hear({account: totals[account] for account in mine})
+            state.told()
 
     def _forget(self) -> None:
-        idle = [key_id for key_id, state in self._states.items() if not state.running and not state.untold]
-        for key_id in idle:
+        for key_id in [key_id for key_id, state in self._states.items() if state.is_idle]:
             del self._states[key_id]
 
 
@@ -218,7 +247,8 @@ def _rate(state: _State, limits: KeyLimits, now: float) -> Standing:
     """Take one of the requests that a key may send; they come back with time, up to one second's."""
     rate = limits.requests_per_s or 0.0
     most = max(1.0, rate)
-    state.credit = min(most, state.credit + (now - state.credited_at) * rate)
+    passed_s = max(0.0, now - state.credited_at)  # a clock that is set back takes nothing away
+    state.credit = min(most, state.credit + passed_s * rate)
     state.credited_at = now
     if state.credit < 1:
         wait_s = (1 - state.credit) / rate

@@ -24,6 +24,8 @@ CONNECT_S = 5.0
 SPEECH_BYTES = 1 << 26
 """More than ten minutes of samples: no sentence has them."""
 WORDS_BYTES = 1 << 22
+_NO_SAMPLES = (b"ID3", b"OggS", b"fLaC", b'{"', b"<!DO", b"<html")
+"""How other formats begin, and errors told with status 200: as samples they would be noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class RemoteVoice:
         """Say a sentence; see core.senses.Senses."""
         asked = {"model": self._client.server.model, "input": text, "voice": voice, "response_format": "pcm"}
         data = await self._client.post("/audio/speech", SPEECH_BYTES, json=asked)
+        if data.startswith(_NO_SAMPLES):
+            raise EngineFailed("The voice stopped.")
         pcm = _samples(data) if data.startswith(b"RIFF") else data
         return pcm[: len(pcm) // 2 * 2]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from antiphon.settings.versions import URL, VARIABLE, Count, Frozen, Seconds, VersionSettings
+from antiphon.settings.versions import VARIABLE, Count, Frozen, Seconds, Url, VersionSettings
 
 MOST_SEQUENCES = 128
 """As many as llama.cpp has buffers for are worth having on one machine."""
@@ -61,7 +61,7 @@ class MediaSettings(Frozen):
 class SpeechServerSettings(Frozen):
     """Another server that hears, or speaks."""
 
-    base_url: Annotated[str, Field(pattern=URL)]
+    base_url: Url
     model: Annotated[str, Field(min_length=1, max_length=512)]
     api_key_env: Annotated[str, Field(pattern=VARIABLE)] | None = None
     api_key_file: str | None = None

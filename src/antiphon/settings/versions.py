@@ -2,17 +2,32 @@
 
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _SOURCE = re.compile(r"pypi:[A-Za-z0-9._-]+==[^#\s]+#[^#\s]+|hf:[^/\s]+/[^/\s]+/[^@\s]+(@[^@\s]+)?|file:.+")
-URL = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 """The name of an environment variable."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
+
+
+def _can_be_dialled(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_place = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        is_place = False
+    if not is_place:
+        raise ValueError("should name a host, and a port from 1 to 65535 if any")
+    return url
+
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"), AfterValidator(_can_be_dialled)]
+"""Of a server: where its paths begin."""
 
 
 class Frozen(BaseModel):
@@ -70,7 +85,7 @@ class ScriptedVersion(Version):
 class EndpointSettings(Frozen):
     """One of the servers behind a version."""
 
-    base_url: Annotated[str, Field(pattern=URL)]
+    base_url: Url
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
 
 
@@ -78,7 +93,7 @@ class UpstreamVersion(Version):
     """A model on another server that speaks OpenAI's chat completions."""
 
     engine: Literal["upstream"]
-    base_url: Annotated[str, Field(pattern=URL)] | None = None
+    base_url: Url | None = None
     endpoints: list[EndpointSettings] = Field(default_factory=list)
     model: Annotated[str, Field(min_length=1, max_length=512)]
     kind: Literal["openai", "vllm", "sglang", "llama-server", "ollama", "antiphon", "other"] | None = None

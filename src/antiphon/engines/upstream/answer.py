@@ -1,17 +1,12 @@
 """An upstream's answer, whole or in chunks, to events: what it gets wrong is put right, what is no answer refused."""
 
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-
-import msgspec
 
 from antiphon.core.writing import ChoiceWriter
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import EngineFailed
 from antiphon.domain.events import (
-    CallDelta,
-    CallHead,
     ChoiceFinished,
     Event,
     Finished,
@@ -19,8 +14,9 @@ from antiphon.domain.events import (
     TextDelta,
     TokenLogprob,
 )
+from antiphon.engines.upstream.calls import CallPieces
 from antiphon.engines.upstream.refusals import error_in_answer
-from antiphon.engines.upstream.schema import Answer, Call, Choice, Entry, Said
+from antiphon.engines.upstream.schema import Answer, Choice, Entry, Said
 from antiphon.engines.upstream.usage import read_usage
 
 _REASONS: dict[str, FinishReason] = {
@@ -30,7 +26,6 @@ _REASONS: dict[str, FinishReason] = {
     "content_filter": "content_filter",
 }
 """What servers call an end, to what it is. Another one ("abort", "error") is no end of an answer."""
-MOST_ID_CHARS = 64
 
 
 class AnswerReader:
@@ -75,11 +70,11 @@ class AnswerReader:
 class _ChoiceReader:
     def __init__(self, index: int, request: ChatRequest) -> None:
         self._index, self._has_logprobs = index, request.sampling.logprobs
+        self._most_top = request.sampling.top_logprobs
         stop = request.sampling.stop
         self._writer = ChoiceWriter(index, stop) if stop or self._has_logprobs else None
         """Cuts stop strings exactly, and keeps log-probabilities beside their text; None where there are neither."""
-        self._calls: list[int] = []
-        self._ids: set[str] = set()
+        self._calls = CallPieces(index, frozenset(tool.name for tool in request.tools.callable))
         self._tokens = self.reasoning_tokens = 0
         self._is_refused = False
         self.is_finished = False
@@ -90,7 +85,7 @@ class _ChoiceReader:
         said = choice.delta or choice.message
         if said is not None:
             yield from self._say(said, choice.logprobs.content if choice.logprobs else None)
-        if choice.finish_reason is not None and not self.is_finished:
+        if choice.finish_reason and not self.is_finished:
             reason = _REASONS.get(choice.finish_reason)
             if reason is None:
                 raise EngineFailed("The model's server gave up.")
@@ -105,15 +100,17 @@ class _ChoiceReader:
         text = said.text
         if text or (entries and self._has_logprobs):
             yield from self._write(text, entries or () if self._has_logprobs else ())
-        for place, call in enumerate(said.tool_calls or ()):
-            yield from self._call(call, place if call.index is None else call.index)
+        # What stands behind a stop string was never said.
+        for place, call in enumerate(() if self.is_finished else said.calls):
+            self._tokens += 1
+            yield from self._calls.take(call, place)
 
     def _write(self, text: str, entries: Iterable[Entry]) -> Iterator[Event]:
         if self._writer is None:
             self._tokens += 1
             yield TextDelta(self._index, text, 1)
             return
-        tokens = tuple(map(_logprob, entries))
+        tokens = tuple(_logprob(entry, self._most_top) for entry in entries)
         if not tokens or b"".join(token.bytes for token in tokens) != text.encode():
             # Tokens that are not the text: it goes as one piece, and they go with it.
             delta, stopped = self._writer.add(text.encode())
@@ -134,43 +131,19 @@ class _ChoiceReader:
         if stopped:
             yield from self._end("stop")
 
-    def _call(self, call: Call, place: int) -> Iterator[Event]:
-        function = call.function
-        if function is None:
-            return
-        head = None
-        if place not in self._calls:
-            if not function.name:
-                raise EngineFailed("The model's server gave a call without a name.")
-            head = CallHead(self._id(call.id), "function", function.name)
-            self._calls.append(place)
-        arguments = function.arguments
-        text = arguments if isinstance(arguments, str) else "" if arguments is None else _json(arguments)
-        self._tokens += 1
-        yield CallDelta(self._index, self._calls.index(place), text, 1, head)
-
-    def _id(self, said: str | None) -> str:
-        """The call's id: the server's own, which it may look for in later turns, unless that names nothing."""
-        if not said or len(said) > MOST_ID_CHARS or said in self._ids:
-            said = f"call_{secrets.token_hex(12)}"
-        self._ids.add(said)
-        return said
-
     def _end(self, reason: FinishReason) -> Iterator[Event]:
         if self._writer is not None and (rest := self._writer.finish()):
             self._tokens += rest.tokens
             yield rest
+        yield from self._calls.finish()
         self.is_finished = True
         yield ChoiceFinished(self._index, reason, self._tokens)
 
 
-def _json(arguments: dict[str, object]) -> str:
-    return msgspec.json.encode(arguments).decode()
-
-
-def _logprob(entry: Entry) -> TokenLogprob:
+def _logprob(entry: Entry, most_top: int = 0) -> TokenLogprob:
     try:
         piece = bytes(entry.bytes) if entry.bytes is not None else entry.token.encode()
     except ValueError:  # no bytes
         piece = entry.token.encode()
-    return TokenLogprob(entry.token, piece, entry.logprob, tuple(map(_logprob, entry.top_logprobs or ())))
+    top = tuple(map(_logprob, (entry.top_logprobs or ())[:most_top]))
+    return TokenLogprob(entry.token, piece, entry.logprob, top)

@@ -56,10 +56,13 @@ class Caller:
         finally:
             # One that is not at its end is cut: that is how its server learns that nobody waits any more.
             response.release() if response.content.at_eof() else response.close()
+            endpoint.left()
 
     async def _answered(self, body: bytes) -> tuple[Endpoint, aiohttp.ClientResponse]:
+        tried: list[Endpoint] = []
         for turn in range(self._tries):
-            endpoint = self._endpoints.pick()
+            endpoint = self._endpoints.pick(tried)
+            tried.append(endpoint)
             try:
                 return endpoint, await self._try(endpoint, body)
             except _Again as again:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from antiphon.domain.errors import EngineUnavailable
 
@@ -44,16 +44,22 @@ class Endpoint:
         """It answered, be it with a refusal."""
         self._failures, self._cool_s, self._is_tried = 0, COOL_S, False
 
+    def seen(self) -> None:
+        """It is there, though nobody knows whether it answers: it is asked again, and one more failure gives it up."""
+        self._failures, self._is_tried = min(self._failures, FAILURES - 1), False
+        self._closed_until = -math.inf
+
     def failed(self) -> None:
-        """It did not."""
+        """It did not. Those that were asked before it was given up, and fail later, keep it away no longer."""
         self._failures += 1
         self._is_tried = False
-        if self.is_given_up:
-            self._closed_until = time.monotonic() + self._cool_s
+        now = time.monotonic()
+        if self.is_given_up and now >= self._closed_until:
+            self._closed_until = now + self._cool_s
             self._cool_s = min(2 * self._cool_s, MOST_COOL_S)
 
     def left(self) -> None:
-        """Whoever asked it went before it answered: nothing is learned, and a trial is free again."""
+        """Whoever asked it went, perhaps before it answered: a trial is free again."""
         self._is_tried = False
 
 
@@ -63,8 +69,11 @@ class Endpoints:
     def __init__(self, configured: Iterable[tuple[str, int]]) -> None:
         self.all = tuple(Endpoint(base_url, weight) for base_url, weight in configured)
 
-    def pick(self) -> Endpoint:
+    def pick(self, tried: Collection[Endpoint] = ()) -> Endpoint:
         """Give the one whose turn it is: smooth weighted round robin, as nginx has it, over those worth asking.
+
+        Args:
+            tried: those that failed this request already; one of them only when there is no other.
 
         Raises:
             EngineUnavailable: at once, when none is.
@@ -74,6 +83,7 @@ class Endpoints:
         if not open_ones:
             wait_s = math.ceil(min(endpoint.left_s(now) for endpoint in self.all))
             raise EngineUnavailable("The model's server cannot be reached. Try again later.", retry_after_s=wait_s)
+        open_ones = [endpoint for endpoint in open_ones if endpoint not in tried] or open_ones
         for endpoint in open_ones:
             endpoint.credit += endpoint.weight
         chosen = max(open_ones, key=lambda endpoint: endpoint.credit)

@@ -20,6 +20,8 @@ from antiphon.engines.upstream.reading import read_events
 
 KEPT_S = 4.0
 """How long a connection is kept: less than the 5 s after which uvicorn, which most servers run on, closes one."""
+KIND_S = 1.0
+"""How long the start waits to hear of what kind a server is; one that is slower is of kind `other` until it says so."""
 
 
 class UpstreamEngine:
@@ -56,9 +58,10 @@ class UpstreamEngine:
             self._caller = Caller(http, self._endpoints, self._options)
             prober = Prober(http, self._endpoints, self._options, self._learned)
             if self._options.kind is None or self._options.probe_s:
-                await prober.look_at_all()
-            if self._options.probe_s:
                 group.start_soon(prober.run)
+            if self._options.kind is None:
+                with anyio.move_on_after(KIND_S):
+                    await prober.has_looked.wait()
             try:
                 yield
             except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it

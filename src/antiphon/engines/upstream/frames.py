@@ -5,6 +5,8 @@ from antiphon.domain.errors import EngineFailed
 MOST_BYTES = 1 << 20
 """Of one event. What is larger is no answer of ours: it would only be collected."""
 DONE = b"[DONE]"
+_BOM = b"\xef\xbb\xbf"
+"""May stand before the first line, and is no part of it."""
 
 
 class Frames:
@@ -14,6 +16,7 @@ class Frames:
         self._rest = b""
         self._data: list[bytes] = []
         self._size = 0
+        self._is_first = True
 
     def feed(self, more: bytes) -> list[bytes]:
         """Take bytes; give the data of the events they complete. `[DONE]` is complete with its line.
@@ -25,6 +28,9 @@ class Frames:
         self._rest = lines.pop()
         if len(self._rest) > MOST_BYTES:
             raise EngineFailed("The model's server sent too much at once.")
+        if lines and self._is_first:
+            self._is_first = False
+            lines[0] = lines[0].removeprefix(_BOM)
         found: list[bytes] = []
         for line in lines:
             if line.startswith(b"data:"):

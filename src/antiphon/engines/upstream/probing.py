@@ -42,14 +42,21 @@ class Prober:
     ) -> None:
         self._http, self._endpoints, self._options, self._tell_kind = http, endpoints, options, tell_kind
         self._told: set[str] = set()
+        self._is_listed = False
+        """Whether any list was read: before that nobody knows of what kind the server is."""
+        self.has_looked = anyio.Event()
+        """Set once every endpoint was looked at."""
 
     async def run(self) -> None:
-        """Look, every `probe_s`, at each endpoint that is given up or that nobody has asked since."""
-        while True:
+        """Look at each endpoint, and then, every `probe_s`, at those given up or that nobody has asked since."""
+        await self.look_at_all()
+        self.has_looked.set()
+        while self._options.probe_s:
             await anyio.sleep(self._options.probe_s)
             now = time.monotonic()
             for endpoint in self._endpoints.all:
-                if endpoint.is_given_up or now - endpoint.used_at > self._options.probe_s:
+                is_unused = now - endpoint.used_at > self._options.probe_s
+                if endpoint.is_given_up or is_unused or not self._is_listed:
                     await self.look(endpoint)
 
     async def look_at_all(self) -> None:
@@ -70,7 +77,7 @@ class Prober:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             endpoint.failed()
             return
-        endpoint.worked()
+        endpoint.seen()
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             self._warn_once("upstream does not accept the key")
         self._read(body)
@@ -87,6 +94,7 @@ class Prober:
             listed = _LIST.decode(body).data or []
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return
+        self._is_listed = True
         kinds = {kind for one in listed if isinstance(one.owned_by, str) and (kind := OWNERS.get(one.owned_by))}
         if len(kinds) == 1:
             self._tell_kind(kinds.pop())

@@ -1,5 +1,6 @@
 """The body of an upstream's answer as it arrives, to events."""
 
+import math
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -16,7 +17,9 @@ from antiphon.engines.upstream.usage import guessed_prompt_tokens
 ANSWER_BYTES = 1 << 26
 """The largest whole answer."""
 CUT_S = 0.5
-"""How long a server that goes on behind a stop string is listened to for its usage."""
+"""How long a server that goes on when all is said is listened to for its usage."""
+END = b"\n\n"
+"""What ends a last event that its server did not end."""
 
 
 async def read_events(request: ChatRequest, response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
@@ -32,9 +35,15 @@ async def read_events(request: ChatRequest, response: aiohttp.ClientResponse) ->
             yield event
         return
     stream = _Stream(request)
+    cut_at = math.inf
     while not stream.is_done:
-        for event in stream.feed(await _more(response, is_cut=stream.is_over)):
+        more = await _more(response, cut_at)
+        for event in stream.feed(more or END):
             yield event
+        if not more and not stream.is_done:
+            raise EngineFailed("The model's server broke off in the middle of its answer.")
+        if stream.is_over:
+            cut_at = min(cut_at, anyio.current_time() + CUT_S)
         if stream.is_accepted and not stream.is_done:
             yield PAUSE
 
@@ -75,23 +84,13 @@ class _Stream:
                 yield event
 
 
-async def _more(response: aiohttp.ClientResponse, *, is_cut: bool) -> bytes:
-    """Wait for more of a stream; not for long when all was said that is wanted.
-
-    Raises:
-        EngineFailed: it ended before its end.
-    """
-    more = b""
-    if not is_cut:
-        more = await response.content.readany()
-    else:
-        with anyio.move_on_after(CUT_S) as waiting:
-            more = await response.content.readany()
-        if waiting.cancelled_caught:
-            return b"data: " + DONE + b"\n"
-    if not more:
-        raise EngineFailed("The model's server broke off in the middle of its answer.")
-    return more
+async def _more(response: aiohttp.ClientResponse, cut_at: float) -> bytes:
+    """Wait for more of a stream; nothing when there is no more, and its end when it is to be cut."""
+    if cut_at == math.inf:
+        return await response.content.readany()
+    with anyio.move_on_at(cut_at):
+        return await response.content.readany()
+    return b"data: " + DONE + b"\n"
 
 
 def _whole(request: ChatRequest, body: bytes) -> Iterator[Event]:

@@ -21,9 +21,14 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 """How servers say that a prompt does not fit: OpenAI's and llama.cpp's codes, and the words of the others."""
-_PARAM = re.compile(r"[a-z_]{1,64}(?:\[\d{1,5}\])?(?:\.[a-z_]{1,64}(?:\[\d{1,5}\])?){0,4}")
+_FIELD = re.compile(r"[a-z_]{1,64}(?=[.\[]|$)")
 _OURS = frozenset({"messages", "tools", "response_format", "logit_bias", "stop", "top_logprobs", "reasoning_effort"})
 """Fields that are sent as they were asked: an upstream may name them."""
+_PARTS = re.compile(
+    r"\.(?:arguments|content|data|description|format|function|image_url|input_audio|json_schema|name|parameters|role"
+    r"|schema|strict|text|tool_call_id|tool_calls|type|url)(?=[.\[]|$)|\[\d{1,5}\]"
+)
+"""What they are made of: any other word is theirs."""
 
 
 def refusal(status: int, body: bytes, retry_after: str | None) -> AntiphonError:
@@ -76,6 +81,9 @@ def _param(body: bytes) -> str | None:
         param = error["param"]
     except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, RecursionError):
         return None
-    if not isinstance(param, str) or not _PARAM.fullmatch(param):
+    if not isinstance(param, str) or (field := _FIELD.match(param)) is None or field[0] not in _OURS:
         return None
-    return param if re.split(r"[.\[]", param)[0] in _OURS else None
+    end = field.end()
+    while part := _PARTS.match(param, end):
+        end = part.end()
+    return param[:end]

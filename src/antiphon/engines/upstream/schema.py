@@ -37,6 +37,12 @@ class Said(msgspec.Struct, frozen=True):
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[Call] | None = None
+    function_call: Function | None = None
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls, or the one that is made in the deprecated way."""
+        return self.tool_calls or ([Call(0, None, self.function_call)] if self.function_call else [])
 
     @property
     def text(self) -> str:

@@ -23,9 +23,10 @@ def read_usage(said: dict[str, Any] | None, reasoning_tokens: int) -> Usage | No
     if said is None:
         return None
     prompt, completion = _count(said, "prompt_tokens"), _count(said, "completion_tokens")
-    if prompt is None or completion is None:
-        return None
+    if not prompt or completion is None:
+        return None  # No prompt is empty: what says so has not counted yet.
     read, made = _details(said, "prompt_tokens_details"), _details(said, "completion_tokens_details")
+    completion += _apart(said, prompt + completion, _count(made, "reasoning_tokens") or 0)
     left = completion
     parts = {}
     for name in ("accepted_prediction_tokens", "rejected_prediction_tokens", "audio_tokens", "reasoning_tokens"):
@@ -45,6 +46,12 @@ def guessed_prompt_tokens(request: ChatRequest) -> int:
     """Guess how long a prompt is, from the length of its text."""
     text_bytes = sum(len(message.text.encode("utf-8", "replace")) for message in request.messages)
     return -(-text_bytes // BYTES_A_TOKEN) + MESSAGE_TOKENS * len(request.messages)
+
+
+def _apart(said: dict[str, Any], sum_tokens: int, reasoning_tokens: int) -> int:
+    """The thinking that stands beside the completion and not in it, which only the total shows (xAI, Gemini)."""
+    total = _count(said, "total_tokens")
+    return reasoning_tokens if total == sum_tokens + reasoning_tokens else 0
 
 
 def _details(said: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""What a key spends, told to a real database: nothing is forgotten on the way, and nothing is kept for ever."""
+
+import sqlite3
+from contextlib import closing
+
+import anyio
+import pytest
+
+from antiphon.core import limits as module
+from antiphon.core.limits import Limiter
+from antiphon.domain.errors import InsufficientQuota, RateLimited
+from antiphon.domain.limits import Holder, KeyLimits
+from antiphon.store.database import open_database
+from antiphon.store.spending import SqlSpending
+
+HOLDER = Holder("team", "k1", KeyLimits(tokens_per_month=10))
+
+
+def run(folder, use):
+    async def inside():
+        async with open_database("sqlite:///antiphon.db", folder) as database:
+            await use(Limiter(SqlSpending(database)))
+
+    anyio.run(inside)
+
+
+def locked(folder):
+    """The database while another process writes."""
+    link = sqlite3.connect(folder / "antiphon.db", isolation_level=None)
+    link.execute("BEGIN IMMEDIATE")
+    return closing(link)
+
+
+async def spend(limiter, holder, tokens):
+    (await limiter.admit(holder)).close(tokens)
+
+
+def stored(folder):
+    with closing(sqlite3.connect(folder / "antiphon.db")) as link:
+        return dict(link.execute('SELECT "window", sum(tokens) FROM spending GROUP BY 1').fetchall())
+
+
+def test_what_is_on_its_way_to_the_store_counts_until_it_is_there(tmp_path):
+    async def use(limiter):
+        await spend(limiter, HOLDER, 10)
+        async with anyio.create_task_group() as group:
+            with locked(tmp_path):
+                group.start_soon(limiter.exchange)
+                await anyio.sleep(0.05)
+                with pytest.raises(InsufficientQuota):
+                    await limiter.admit(HOLDER)
+        with pytest.raises(InsufficientQuota):
+            await limiter.admit(HOLDER)
+
+    run(tmp_path, use)
+
+
+def test_what_could_not_be_told_is_told_later_and_once(tmp_path):
+    async def use(limiter):
+        await spend(limiter, HOLDER, 3)
+        with locked(tmp_path), anyio.move_on_after(0.1):
+            await limiter.exchange()
+        assert stored(tmp_path) == {}
+        await spend(limiter, HOLDER, 4)
+        for _ in range(3):
+            await limiter.exchange()
+        assert stored(tmp_path) == {"month": 7}
+
+    run(tmp_path, use)
+
+
+def test_windows_that_are_over_are_asked_for_no_more(tmp_path, monkeypatch):
+    holder = Holder("team", "k1", KeyLimits(tokens_per_minute=1000, tokens_per_day=1_000_000))
+    asked = []
+
+    class Counting(SqlSpending):
+        async def exchange(self, spent):
+            asked.append(len(spent))
+            return await super().exchange(spent)
+
+    async def use(_):
+        async with open_database("sqlite:///antiphon.db", tmp_path) as database:
+            limiter = Limiter(Counting(database))
+            for minute in range(100):
+                monkeypatch.setattr(module.time, "time", lambda minute=minute: 1_700_000_000.0 + 60 * minute)
+                with await limiter.admit(holder):  # one that runs on, since that is when others' spending is heard
+                    await spend(limiter, holder, 1)
+                    await limiter.exchange()
+
+    run(tmp_path, use)
+    assert stored(tmp_path) == {"minute": 100, "day": 100}
+    assert max(asked) <= 4
+
+
+def test_a_clock_that_is_set_back_takes_no_request_away(tmp_path, monkeypatch):
+    holder = Holder("team", "k1", KeyLimits(requests_per_s=2))
+
+    async def use(limiter):
+        (await limiter.admit(holder)).close()
+        now = module.time.time()
+        monkeypatch.setattr(module.time, "time", lambda: now - 3600)
+        (await limiter.admit(holder)).close()
+        with pytest.raises(RateLimited):
+            await limiter.admit(holder)
+        monkeypatch.setattr(module.time, "time", lambda: now - 3599)
+        (await limiter.admit(holder)).close()
+
+    run(tmp_path, use)
