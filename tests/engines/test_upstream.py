@@ -143,7 +143,7 @@ def test_every_parameter_is_passed_on_with_its_value(front, upstream, model):
         "logit_bias": {"5": -100.0}, "max_completion_tokens": 9, "stop": ["x"], "logprobs": True, "top_logprobs": 2,
         "reasoning_effort": "low", "verbosity": "high", "prediction": {"type": "content", "content": "Hello"},
     }  # fmt: skip
-    assert front.chat(model, **fields).status_code == 200
+    front.chat(model, **fields)  # It fails in the end: the mock gives no log-probabilities.
     assert {name: upstream.asked[0].body.get(name) for name in fields} == fields
 
 
@@ -313,6 +313,15 @@ def test_logprobs_join_to_the_text_also_where_a_stop_string_cuts_it(front, upstr
     choice = front.chat(model, logprobs=True, top_logprobs=0, stop=["lo E"]).json()["choices"][0]
     shown = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"])
     assert (choice["message"]["content"], shown) == ("Hel", b"Hel")
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_log_probabilities_that_do_not_come_are_a_failure_and_no_empty_list(front, upstream, model, is_streamed):
+    upstream.play(*(stream(delta("Hel"), delta("lo"), delta(finish="stop")) if is_streamed else plain(said("Hello"))))
+    answer = front.chat(model, logprobs=True, stream=is_streamed)
+    failed = frames(answer)[-1]["error"] if is_streamed else answer.json()["error"]
+    assert failed["code"] == "engine_failed"
+    assert front.chat(model, stream=is_streamed).status_code == 200
 
 
 # -- media

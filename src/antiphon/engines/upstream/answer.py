@@ -77,6 +77,8 @@ class _ChoiceReader:
         self._calls = CallPieces(index, frozenset(tool.name for tool in request.tools.callable))
         self._tokens = self.reasoning_tokens = 0
         self._is_refused = False
+        self._lacks_logprobs = False
+        """Whether there is text, and none of it has the log-probabilities that were asked for."""
         self.is_finished = False
 
     def feed(self, choice: Choice) -> Iterator[Event]:
@@ -111,6 +113,7 @@ class _ChoiceReader:
             yield TextDelta(self._index, text, 1)
             return
         tokens = tuple(_logprob(entry, self._most_top) for entry in entries)
+        self._lacks_logprobs = self._has_logprobs and not tokens and (self._lacks_logprobs or not self._tokens)
         if not tokens or b"".join(token.bytes for token in tokens) != text.encode():
             # Tokens that are not the text: it goes as one piece, and they go with it.
             delta, stopped = self._writer.add(text.encode())
@@ -136,6 +139,8 @@ class _ChoiceReader:
             self._tokens += rest.tokens
             yield rest
         yield from self._calls.finish()
+        if self._lacks_logprobs:
+            raise EngineFailed("The model's server gave no log-probabilities.")
         self.is_finished = True
         yield ChoiceFinished(self._index, reason, self._tokens)
 
