@@ -213,9 +213,9 @@ they expire. What an account may keep is bounded, and so is what it sends at onc
 
 `modalities: ["text", "audio"]` with `audio: {{"voice": …, "format": …}}` has any model's answer spoken: wav, mp3, flac,
 opus (ogg), aac (ADTS) or pcm16 ({SPOKEN_HZ} Hz, one channel); a stream carries pcm16 only. Sentences are said while the
-next ones are being written. Tool calls and thinking are not spoken. The
-voices say English; of other scripts and of emoji they say nothing, and an answer of nothing else comes as `content`, in
-a stream as a transcript without samples. A later turn may name a spoken answer by its id for
+next ones are being written. Tool calls and thinking are not spoken. The voices say English; text of other scripts they
+name ("Chinese text"), of emoji they say nothing, and an answer of nothing else comes as `content`, in a stream as a
+transcript without samples. A later turn may name a spoken answer by its id for
 {SPEECH_KEPT_S // 60} minutes, where predictions are recorded.
 
 | voice | is Kokoro's |

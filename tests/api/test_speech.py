@@ -194,9 +194,9 @@ def test_a_later_turn_may_name_a_spoken_answer_until_it_expires_and_only_its_own
 
 
 def test_a_streamed_answer_that_no_voice_can_say_may_be_named_and_followed_as_it_was_told(voiced):
-    stream = deltas(spoken(voiced, "\u4f60\u597d\u3002", "pcm16", stream=True))
+    stream = deltas(spoken(voiced, "\U0001f44d", "pcm16", stream=True))
     told = [delta.audio for delta, _ in stream if getattr(delta, "audio", None)]
-    assert [one.transcript for one in told if one.transcript] == ["\u4f60\u597d\u3002"]
+    assert [one.transcript for one in told if one.transcript] == ["\U0001f44d"]
     assert not any(one.data for one in told)
     turns = [{"role": "assistant", "audio": {"id": told[0].id}}, {"role": "user", "content": "So?"}]
     assert client(voiced).chat.completions.create(model="test/echo", messages=turns)

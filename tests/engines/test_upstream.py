@@ -353,6 +353,20 @@ def test_a_picture_that_cannot_be_decoded_is_refused_before_anybody_is_asked(fro
     assert upstream.asked == []
 
 
+def test_the_pages_of_a_paper_arrive_as_pictures_behind_its_text(front, upstream):
+    paper = io.BytesIO()
+    Image.new("RGB", (200, 100), "red").save(paper, "PDF")
+    data = f"data:application/pdf;base64,{base64.b64encode(paper.getvalue()).decode()}"
+    parts = [{"type": "text", "text": "Read:"}, {"type": "file", "file": {"filename": "a.pdf", "file_data": data}}]
+    body = {"model": "up/sees", "messages": [{"role": "user", "content": parts}]}
+    assert front.post(json.dumps(body)).status_code == 200
+    sent = upstream.asked[0].body["messages"][0]["content"]
+    assert "a.pdf" in sent[0]["text"]
+    page = Image.open(io.BytesIO(base64.b64decode(sent[-1]["image_url"]["url"].removeprefix("data:image/png;base64,"))))
+    assert page.format == "PNG"
+    assert page.getpixel((page.width // 2, page.height // 2))[0] > 200
+
+
 def test_a_sound_arrives_as_a_recording_of_the_same_length(front, upstream, wav_bytes):
     sound = {"data": base64.b64encode(wav_bytes).decode(), "format": "wav"}
     parts = [{"type": "input_audio", "input_audio": sound}]
