@@ -147,7 +147,7 @@ def test_what_never_became_a_prediction_takes_no_room_and_costs_no_tokens(server
 
 
 def test_an_answer_that_is_given_again_costs_nothing(server):
-    secret = key(server, f"tokens_per_day={COST + 1}")
+    secret = key(server, f"tokens_per_day={COST + 1}", "concurrent=1")
     for _ in range(4):
         assert ask(server, secret, headers={"idempotency-key": "again"}).status_code == 200
     assert ask(server, secret).status_code == 200

@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import json
+import socket
 import time
 import wave
 
@@ -649,6 +650,27 @@ def test_a_client_that_leaves_closes_the_upstreams_connection_at_once(front, ups
     begun = time.monotonic()
     until(lambda: upstream.left == left + 1)
     assert time.monotonic() - begun < 1.0
+
+
+def test_who_joins_a_stream_hears_what_comes_when_it_comes(front, upstream, model):
+    ends = [piece(event(delta(finish="stop"))), piece(mock.DONE) + END]
+    upstream.play(STREAM, piece(event(delta("first"))), 3.0, *ends)
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    links = []
+    for _ in range(2):
+        link = socket.create_connection(("127.0.0.1", front.port))
+        link.settimeout(10)
+        link.sendall(front.request_bytes(body, "Idempotency-Key: joined"))
+        links.append(link)
+        time.sleep(0.3)
+    begun = time.monotonic()
+    heard = b""
+    while b"first" not in heard:
+        heard += links[1].recv(65536)
+    assert time.monotonic() - begun < 1.5
+    assert len(upstream.asked) == 1
+    for link in links:
+        link.close()
 
 
 def test_a_connection_is_used_again(front, upstream, model):
