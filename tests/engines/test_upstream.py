@@ -487,11 +487,12 @@ def named(param):
         (400, named("messages[0].content"), 400, "unsupported_value", "messages[0].content"),
         (400, named("messages[0].team_secret.name"), 400, "unsupported_value", "messages[0]"),
         (400, named("model/../secret"), 400, "unsupported_value", None),
+        (400, named("their_own_field"), 400, "unsupported_value", None),
         (422, b"not json " + SECRET.encode(), 400, "unsupported_value", None),
         (400, {"error": {"message": "The maximum context length is 5."}}, 400, *TOO_LONG),
         (400, {"error": {"type": "exceed_context_size_error", "message": ""}}, 400, *TOO_LONG),
     ],
-    ids=range(13),
+    ids=range(14),
 )  # fmt: skip
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_a_refusal_becomes_ours_and_tells_nothing_of_theirs(
