@@ -184,8 +184,11 @@ def test_predictions_count_as_completions_do(server):
 
 
 def test_a_limit_that_is_set_or_lifted_is_noticed_by_a_running_server(server):
-    secret = key(server)
-    key_id = antiphon(server.home, "keys", "list").stdout.splitlines()[-1].split()[0]
+    made = antiphon(server.home, "keys", "create", "--account", "team", "--name", "changed")
+    secret = made.stdout.splitlines()[-1]
+    # By its name: keys of one second stand in no order.
+    lines = antiphon(server.home, "keys", "list").stdout.splitlines()
+    (key_id,) = [line.split()[0] for line in lines if line.endswith("changed")]
     assert ask(server, secret).status_code == 200
     assert antiphon(server.home, "keys", "limit", key_id, "tokens_per_day=1").returncode == 0
     assert "tokens_per_day=1" in antiphon(server.home, "keys", "list").stdout

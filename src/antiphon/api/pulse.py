@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 import anyio
 
 from antiphon.api.replies import Reply
+from antiphon.core.groups import companions
 
 KEEP_ALIVE_S = 15.0
 """How long a stream may be silent before a comment is sent."""
@@ -41,13 +42,6 @@ def beating(reply: Reply) -> AbstractAsyncContextManager[Pulse]:
 
 @asynccontextmanager
 async def _beating(pulse: Pulse) -> AsyncGenerator[Pulse]:
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
+    async with companions() as group:
         group.start_soon(pulse.beat)
-        try:
-            yield pulse
-        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-            failure = error
-        group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        yield pulse

@@ -8,6 +8,7 @@ from uuid import uuid4
 import anyio
 from anyio.abc import ObjectSendStream
 
+from antiphon.core.groups import companions
 from antiphon.core.ports import Engine, Work
 from antiphon.domain.events import Accepted, Event, Finished, Pause, Usage
 
@@ -24,19 +25,12 @@ async def fanned(engine: Engine, work: Work) -> AsyncGenerator[AsyncIterator[Eve
     it is read.
     """
     out, told = anyio.create_memory_object_stream[tuple[int, Event | Exception]](AHEAD)
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        for choice in range(work.request.sampling.n):
-            group.start_soon(_ask, engine, _single(work, choice), choice, out.clone())
-        out.close()
-        try:
+    with told:
+        async with companions() as group:
+            for choice in range(work.request.sampling.n):
+                group.start_soon(_ask, engine, _single(work, choice), choice, out.clone())
+            out.close()
             yield _merged(told)
-        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-            failure = error
-        group.cancel_scope.cancel()
-    told.close()
-    if failure is not None:
-        raise failure
 
 
 def _single(work: Work, choice: int) -> Work:

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 import anyio
 import structlog
 
+from antiphon.core.groups import companions
 from antiphon.domain.errors import InsufficientQuota, RateLimited, StorageUnavailable
 from antiphon.domain.limits import WINDOWS, Holder, KeyLimits, Window, window_of
 
@@ -202,18 +203,13 @@ class Limiter:
 async def open_limiter(spending: Spending) -> AsyncGenerator[Limiter]:
     """Hold all keys to their limits, for the body; what was spent is told at its end too."""
     limiter = Limiter(spending)
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(limiter.run)
-        try:
+    try:
+        async with companions() as group:
+            group.start_soon(limiter.run)
             yield limiter
-        except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-            failure = error
-        group.cancel_scope.cancel()
-    with anyio.CancelScope(shield=True), anyio.move_on_after(EXCHANGE_S):
-        await limiter.exchange()
-    if failure is not None:
-        raise failure
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(EXCHANGE_S):
+            await limiter.exchange()
 
 
 def _accounts(holder: Holder, now: float) -> Iterator[tuple[Account, int, int]]:

@@ -7,6 +7,7 @@ import aiohttp
 import anyio
 
 from antiphon import __version__
+from antiphon.core.groups import companions
 from antiphon.core.ports import EngineState, Work
 from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.domain.events import Accepted, Event
@@ -53,8 +54,7 @@ class UpstreamEngine:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
         """Hold a session for the body. A server that is not there yet is waited for by nobody but its requests."""
-        failure: Exception | None = None
-        async with _session(self._options) as http, anyio.create_task_group() as group:
+        async with _session(self._options) as http, companions() as group:
             self._caller = Caller(http, self._endpoints, self._options)
             prober = Prober(http, self._endpoints, self._options, self._learned)
             if self._options.kind is None or self._options.probe_s:
@@ -62,13 +62,7 @@ class UpstreamEngine:
             if self._options.kind is None:
                 with anyio.move_on_after(KIND_S):
                     await prober.has_looked.wait()
-            try:
-                yield
-            except Exception as error:  # noqa: BLE001 - carried past the group, which would wrap it
-                failure = error
-            group.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+            yield
 
     def _learned(self, kind: str) -> None:
         if self._options.kind is None:
