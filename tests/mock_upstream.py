@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -89,7 +90,8 @@ def usual(asked: Asked) -> list[Step]:
 class MockUpstream:
     """Listens until its end; `cue` says what becomes of a chat request."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.asked: list[Asked] = []
         self.cue: Callable[[Asked], Iterable[Step]] = usual
         self.models: Iterable[Step] = plain({"object": "list", "data": [{"id": "there", "owned_by": "mock"}]})
@@ -122,8 +124,8 @@ class MockUpstream:
             self.connections += 1
             threading.Thread(target=self._serve, args=(link,), daemon=True).start()
 
-    def _serve(self, link: socket.socket):
-        with contextlib.suppress(OSError, ValueError), link:
+    def _serve(self, accepted: socket.socket):
+        with contextlib.suppress(OSError, ValueError), self._secured(accepted) as link:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             file = link.makefile("rb")
             while asked := self._read(file):
@@ -134,6 +136,9 @@ class MockUpstream:
                     steps = self.cue(asked)
                 if not self._play(link, iter(steps)):
                     return
+
+    def _secured(self, link: socket.socket) -> socket.socket:
+        return self._tls.wrap_socket(link, server_side=True) if self._tls else link
 
     @staticmethod
     def _read(file) -> Asked | None:

@@ -1,16 +1,15 @@
 """One request sent to one of a version's endpoints, and to another while none has begun to answer."""
 
 import random
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from http import HTTPStatus
 
-import aiohttp
 import anyio
 
 from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable
+from antiphon.engines.upstream.client import Client, Stale, Unreachable
+from antiphon.engines.upstream.connection import BrokeOff, Connection, Silent
 from antiphon.engines.upstream.endpoints import Endpoint, Endpoints
-from antiphon.engines.upstream.options import Options
 from antiphon.engines.upstream.refusals import AGAIN, refusal, retry_after_s
 
 ERROR_BYTES = 16_384
@@ -23,6 +22,8 @@ PAUSE_S = 0.1
 MOST_WAIT_S = 2
 """Whoever asks for more patience than this is not tried again."""
 
+_BROKE_OFF = "The model's server broke off without an answer."
+
 
 class _Again(Exception):
     """Nothing was begun: another try may be made."""
@@ -32,91 +33,103 @@ class _Again(Exception):
         self.error, self.wait_s = error, wait_s
 
 
+class Answer:
+    """Who answers, and the answer, of status 200. Whoever has it leaves it."""
+
+    __slots__ = ("_client", "connection", "endpoint")
+
+    def __init__(self, client: Client, endpoint: Endpoint, connection: Connection) -> None:
+        self._client, self.endpoint, self.connection = client, endpoint, connection
+
+    async def hear_out(self) -> None:
+        """Give its end, behind the last event, a moment to come: then the connection can be used again."""
+        if not self.connection.is_at_end:
+            with anyio.move_on_after(END_S), suppress(BrokeOff, Silent):
+                await self.connection.more()
+
+    def leave(self) -> None:
+        """Want no more of it, finished or not."""
+        self._client.give_back(self.endpoint.chat, self.connection)
+        self.endpoint.left()
+
+
 class Caller:
-    """Sends requests over one session."""
+    """Sends requests to a version's endpoints."""
 
-    def __init__(self, http: aiohttp.ClientSession, endpoints: Endpoints, options: Options) -> None:
-        self._http, self._endpoints, self._tries = http, endpoints, options.tries
+    def __init__(self, client: Client, endpoints: Endpoints, tries: int) -> None:
+        self._client, self._endpoints, self._tries = client, endpoints, tries
 
-    @asynccontextmanager
-    async def ask(self, body: bytes) -> AsyncGenerator[tuple[Endpoint, aiohttp.ClientResponse]]:
-        """Send a request, and give who answers and the answer, of status 200; leaving closes it, finished or not.
+    async def ask(self, body: bytes) -> Answer:
+        """Send a request, to one endpoint after the other while none has begun to answer.
 
-        Raises (from entering):
+        Raises:
             EngineUnavailable: nobody can be reached, or all are busy.
             EngineFailed: whoever was asked failed, or went without an answer.
             ContextTooLong, Unsupported: the request is refused.
         """
-        endpoint, response = await self._answered(body)
-        try:
-            yield endpoint, response
-            if not response.content.at_eof():
-                with anyio.move_on_after(END_S), suppress(aiohttp.ClientError, OSError):
-                    await response.content.readany()
-        finally:
-            # One that is not at its end is cut: that is how its server learns that nobody waits any more.
-            response.release() if response.content.at_eof() else response.close()
-            endpoint.left()
-
-    async def _answered(self, body: bytes) -> tuple[Endpoint, aiohttp.ClientResponse]:
         tried: list[Endpoint] = []
         for turn in range(self._tries):
             endpoint = self._endpoints.pick(tried)
-            tried.append(endpoint)
             try:
-                return endpoint, await self._try(endpoint, body)
+                return await self._try(endpoint, body)
+            except Stale:
+                continue  # Nobody failed: the same one again, over a connection that is made for it.
             except _Again as again:
+                tried.append(endpoint)
                 if turn == self._tries - 1:
                     raise again.error from None
                 pause_s = PAUSE_S * 2**turn * (1 + random.random())  # noqa: S311 - not a secret
                 await anyio.sleep(max(again.wait_s, pause_s))
-        raise EngineUnavailable("The model's server cannot be reached. Try again later.")
+        raise EngineFailed(_BROKE_OFF)
 
-    async def _try(self, endpoint: Endpoint, body: bytes) -> aiohttp.ClientResponse:
+    async def _try(self, endpoint: Endpoint, body: bytes) -> Answer:
         """Ask once.
 
         Raises:
-            _Again: nothing was begun.
+            _Again, Stale: nothing was begun.
             AntiphonError: it was, and came to nothing.
         """
         try:
-            response = await self._http.post(endpoint.chat_url, data=body, allow_redirects=False)
-        except aiohttp.SocketTimeoutError:
+            connection = await self._client.ask(endpoint.chat, endpoint.chat.post(body))
+        except Silent:
             endpoint.failed()
             raise EngineFailed("The model's server fell silent.") from None
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        except Unreachable:
             endpoint.failed()
             unreachable = EngineUnavailable("The model's server cannot be reached. Try again later.")
             raise _Again(unreachable, 0.0) from None
-        except (aiohttp.ClientError, OSError, ValueError):
+        except Stale:
+            endpoint.left()
+            raise
+        except BrokeOff:
             endpoint.failed()
-            raise _Again(EngineFailed("The model's server broke off without an answer."), 0.0) from None
+            raise _Again(EngineFailed(_BROKE_OFF), 0.0) from None
         except BaseException:
             endpoint.left()
             raise
-        if response.status == HTTPStatus.OK:
-            return response
-        raise await _refused(endpoint, response)
+        if connection.status == HTTPStatus.OK:
+            return Answer(self._client, endpoint, connection)
+        raise await self._refused(endpoint, connection)
 
-
-async def _refused(endpoint: Endpoint, response: aiohttp.ClientResponse) -> Exception:
-    """Give what a refusal means, and take note of it."""
-    body = b""
-    try:
-        with anyio.move_on_after(ERROR_S), suppress(aiohttp.ClientError, OSError):
-            body = await response.content.read(ERROR_BYTES)
-    finally:
-        response.release() if response.content.at_eof() else response.close()
-        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            endpoint.failed()
-        else:
-            endpoint.worked()
-    asked = response.headers.get("retry-after")
-    error = refusal(response.status, body, asked)
-    wait_s = retry_after_s(asked)
-    if response.status not in AGAIN or (wait_s or 0) > MOST_WAIT_S:
-        return error
-    # A limit that does not say when it ends is not pressed.
-    if wait_s is None and response.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return error
-    return _Again(error, float(wait_s or 0))
+    async def _refused(self, endpoint: Endpoint, connection: Connection) -> Exception:
+        """Give what a refusal means, and take note of it."""
+        body = b""
+        try:
+            with anyio.move_on_after(ERROR_S), suppress(BrokeOff, Silent):
+                while len(body) < ERROR_BYTES and (more := await connection.more()):
+                    body += more
+        finally:
+            self._client.give_back(endpoint.chat, connection)
+            if connection.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                endpoint.failed()
+            else:
+                endpoint.worked()
+        asked = connection.headers.get(b"retry-after", b"").decode("latin-1")
+        error = refusal(connection.status, body[:ERROR_BYTES], asked)
+        wait_s = retry_after_s(asked)
+        if connection.status not in AGAIN or (wait_s or 0) > MOST_WAIT_S:
+            return error
+        # A limit that does not say when it ends is not pressed.
+        if wait_s is None and connection.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return error
+        return _Again(error, float(wait_s or 0))

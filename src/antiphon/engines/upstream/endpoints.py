@@ -2,22 +2,26 @@
 
 import math
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from antiphon.domain.errors import EngineUnavailable
+from antiphon.engines.upstream.client import Resource
 
 FAILURES = 5
 """In a row, after which an endpoint is given up for a while."""
 COOL_S = 1.0
 """How long at first; each time it fails again, twice as long."""
 MOST_COOL_S = 30.0
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Endpoint:
     """One server, and whether it is worth asking."""
 
-    def __init__(self, base_url: str, weight: int) -> None:
-        self.chat_url, self.models_url = f"{base_url}/chat/completions", f"{base_url}/models"
+    def __init__(self, base_url: str, weight: int, headers: Mapping[str, str]) -> None:
+        self.chat = Resource(f"{base_url}/chat/completions", headers)
+        self.models = Resource(f"{base_url}/models", headers)
         self.weight, self.credit = weight, 0
         self.used_at = -math.inf
         self._failures, self._cool_s = 0, COOL_S
@@ -66,8 +70,8 @@ class Endpoint:
 class Endpoints:
     """All of a version's."""
 
-    def __init__(self, configured: Iterable[tuple[str, int]]) -> None:
-        self.all = tuple(Endpoint(base_url, weight) for base_url, weight in configured)
+    def __init__(self, configured: Iterable[tuple[str, int]], headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        self.all = tuple(Endpoint(base_url, weight, headers) for base_url, weight in configured)
 
     def pick(self, tried: Collection[Endpoint] = ()) -> Endpoint:
         """Give the one whose turn it is: smooth weighted round robin, as nginx has it, over those worth asking.

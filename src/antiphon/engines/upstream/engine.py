@@ -1,9 +1,8 @@
-"""The engine that asks another server: the port, over one HTTP session."""
+"""The engine that asks another server: the port, over HTTP."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import aiohttp
 import anyio
 
 from antiphon import __version__
@@ -13,14 +12,15 @@ from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.domain.events import Accepted, Event
 from antiphon.engines.upstream.body import chat_body
 from antiphon.engines.upstream.calling import Caller
+from antiphon.engines.upstream.client import open_client
+from antiphon.engines.upstream.connection import BrokeOff, Silent
 from antiphon.engines.upstream.dialects import features_of
 from antiphon.engines.upstream.endpoints import Endpoint, Endpoints
 from antiphon.engines.upstream.options import Options
 from antiphon.engines.upstream.probing import Prober
 from antiphon.engines.upstream.reading import read_events
 
-KEPT_S = 4.0
-"""How long a connection is kept: less than the 5 s after which uvicorn, which most servers run on, closes one."""
+_USUAL = {"accept-encoding": "identity", "user-agent": f"antiphon/{__version__}"}
 KIND_S = 1.0
 """How long the start waits to hear of what kind a server is; one that is slower is of kind `other` until it says so."""
 
@@ -30,7 +30,7 @@ class UpstreamEngine:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._endpoints = Endpoints(options.endpoints)
+        self._endpoints = Endpoints(options.endpoints, {**_USUAL, **options.headers})
         self._caller: Caller | None = None
         self._features: Mapping[str, str] = {}
         self._be(options.kind or "other")
@@ -53,13 +53,15 @@ class UpstreamEngine:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
-        """Hold a session for the body. A server that is not there yet is waited for by nobody but its requests."""
-        async with _session(self._options) as http, companions() as group:
-            self._caller = Caller(http, self._endpoints, self._options)
-            prober = Prober(http, self._endpoints, self._options, self._learned)
-            if self._options.kind is None or self._options.probe_s:
+        """Be ready for the body. A server that is not there yet is waited for by nobody but its requests."""
+        options = self._options
+        # No clock for the whole: the deadline is the prediction's.
+        async with open_client(options.connect_s, options.silence_s) as client, companions() as group:
+            self._caller = Caller(client, self._endpoints, options.tries)
+            prober = Prober(client, self._endpoints, options, self._learned)
+            if options.kind is None or options.probe_s:
                 group.start_soon(prober.run)
-            if self._options.kind is None:
+            if options.kind is None:
                 with anyio.move_on_after(KIND_S):
                     await prober.has_looked.wait()
             yield
@@ -78,29 +80,12 @@ class UpstreamEngine:
             body = await anyio.to_thread.run_sync(chat_body, request, model, features)
         else:
             body = chat_body(request, model, features)
-        async with self._caller.ask(body) as (endpoint, response):
-            yield _watched(read_events(request, response), endpoint)
-
-
-@asynccontextmanager
-async def _session(options: Options) -> AsyncGenerator[aiohttp.ClientSession]:
-    """Open the session; the operator named where it goes, so any address may be dialled."""
-    headers = {
-        "content-type": "application/json",
-        "accept-encoding": "identity",
-        "user-agent": f"antiphon/{__version__}",
-        **options.headers,
-    }
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S),
-        # No clock for the whole: the deadline is the prediction's.
-        timeout=aiohttp.ClientTimeout(sock_connect=options.connect_s, sock_read=options.silence_s),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers=headers,
-        trust_env=False,
-        auto_decompress=False,
-    ) as http:
-        yield http
+        answer = await self._caller.ask(body)
+        try:
+            yield _watched(read_events(request, answer.connection), answer.endpoint)
+            await answer.hear_out()
+        finally:
+            answer.leave()
 
 
 async def _watched(events: AsyncIterator[Event], endpoint: Endpoint) -> AsyncIterator[Event]:
@@ -114,10 +99,10 @@ async def _watched(events: AsyncIterator[Event], endpoint: Endpoint) -> AsyncIte
             if isinstance(event, Accepted):
                 endpoint.worked()
             yield event
-    except TimeoutError:
+    except Silent:
         endpoint.failed()
         raise EngineFailed("The model's server fell silent.") from None
-    except (aiohttp.ClientError, OSError):
+    except BrokeOff:
         endpoint.failed()
         raise EngineFailed("The model's server broke off in the middle of its answer.") from None
     except EngineFailed:

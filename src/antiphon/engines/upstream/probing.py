@@ -5,11 +5,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import aiohttp
 import anyio
 import msgspec
 import structlog
 
+from antiphon.engines.upstream.client import Client, Unreachable
+from antiphon.engines.upstream.connection import BrokeOff, Silent
 from antiphon.engines.upstream.dialects import OWNERS
 from antiphon.engines.upstream.endpoints import Endpoint, Endpoints
 from antiphon.engines.upstream.options import Options
@@ -38,9 +39,9 @@ class Prober:
     """Looks at a version's endpoints."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, endpoints: Endpoints, options: Options, tell_kind: Callable[[str], None]
+        self, client: Client, endpoints: Endpoints, options: Options, tell_kind: Callable[[str], None]
     ) -> None:
-        self._http, self._endpoints, self._options, self._tell_kind = http, endpoints, options, tell_kind
+        self._client, self._endpoints, self._options, self._tell_kind = client, endpoints, options, tell_kind
         self._told: set[str] = set()
         self._is_listed = False
         """Whether any list was read: before that nobody knows of what kind the server is."""
@@ -70,7 +71,7 @@ class Prober:
         try:
             with anyio.fail_after(PROBE_S):
                 status, body = await self._list(endpoint)
-        except (aiohttp.ClientError, OSError, ValueError):
+        except (Unreachable, BrokeOff, Silent, TimeoutError):
             endpoint.failed()
             self._warn_once("upstream cannot be reached")
             return
@@ -83,11 +84,14 @@ class Prober:
         self._read(body)
 
     async def _list(self, endpoint: Endpoint) -> tuple[int, bytes]:
-        async with self._http.get(endpoint.models_url, allow_redirects=False) as response:
+        connection = await self._client.ask(endpoint.models, endpoint.models.get())
+        try:
             body = bytearray()
-            while len(body) < LIST_BYTES and (more := await response.content.read(LIST_BYTES - len(body))):
+            while len(body) < LIST_BYTES and (more := await connection.more()):
                 body += more
-            return response.status, bytes(body)
+            return connection.status, bytes(body)
+        finally:
+            self._client.give_back(endpoint.models, connection)
 
     def _read(self, body: bytes) -> None:
         try:

@@ -3,13 +3,13 @@
 import math
 from collections.abc import AsyncIterator, Iterator
 
-import aiohttp
 import anyio
 
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import EngineFailed
 from antiphon.domain.events import PAUSE, Accepted, ChoiceFinished, Event
 from antiphon.engines.upstream.answer import AnswerReader
+from antiphon.engines.upstream.connection import Connection
 from antiphon.engines.upstream.frames import DONE, Frames
 from antiphon.engines.upstream.schema import read_answer
 from antiphon.engines.upstream.usage import guessed_prompt_tokens
@@ -22,22 +22,22 @@ END = b"\n\n"
 """What ends a last event that its server did not end."""
 
 
-async def read_events(request: ChatRequest, response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
+async def read_events(request: ChatRequest, connection: Connection) -> AsyncIterator[Event]:
     """Give the events of an answer; also of a whole one where a stream was asked for.
 
     Raises:
         EngineFailed: it is no answer, or ends before its end.
         ContextTooLong, Unsupported, EngineUnavailable: it says that it refuses.
-        aiohttp.ClientError, OSError: the connection broke.
+        BrokeOff, Silent: the connection broke.
     """
-    if not request.stream or response.content_type == "application/json":
-        for event in _whole(request, await _read(response)):
+    if not request.stream or connection.headers.get(b"content-type", b"").startswith(b"application/json"):
+        for event in _whole(request, await _read(connection)):
             yield event
         return
     stream = _Stream(request)
     cut_at = math.inf
     while not stream.is_done:
-        more = await _more(response, cut_at)
+        more = await _more(connection, cut_at)
         for event in stream.feed(more or END):
             yield event
         if not more and not stream.is_done:
@@ -84,12 +84,12 @@ class _Stream:
                 yield event
 
 
-async def _more(response: aiohttp.ClientResponse, cut_at: float) -> bytes:
+async def _more(connection: Connection, cut_at: float) -> bytes:
     """Wait for more of a stream; nothing when there is no more, and its end when it is to be cut."""
     if cut_at == math.inf:
-        return await response.content.readany()
+        return await connection.more()
     with anyio.move_on_at(cut_at):
-        return await response.content.readany()
+        return await connection.more()
     return b"data: " + DONE + b"\n"
 
 
@@ -102,9 +102,9 @@ def _whole(request: ChatRequest, body: bytes) -> Iterator[Event]:
     yield end
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(connection: Connection) -> bytes:
     parts, size = [], 0
-    while part := await response.content.readany():
+    while part := await connection.more():
         parts.append(part)
         size += len(part)
         if size > ANSWER_BYTES:
