@@ -49,9 +49,9 @@ class Stand:
         sampling = one.request.sampling
         is_alone = sampling.n == 1 or "n" in self.engine.features
         async with self.engine.stream(one) if is_alone else fanned(self.engine, one) as stream:
-            async for event in stream:
-                events.append(event)
-                if until(event):
+            async for batch in stream:
+                events += batch
+                if any(map(until, batch)):
                     break
         return events
 

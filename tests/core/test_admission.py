@@ -1,5 +1,7 @@
 """Slots, the queue, and what cancelling leaves behind."""
 
+import contextlib
+
 import anyio
 import pytest
 
@@ -14,8 +16,17 @@ def anyio_backend():
     return "asyncio"
 
 
+@contextlib.asynccontextmanager
+async def held(admission, slots, account=""):
+    await admission.take(slots, account)
+    try:
+        yield
+    finally:
+        admission.give_back(slots)
+
+
 async def holder(admission, slots, order, name, release):
-    async with admission.hold(slots):
+    async with held(admission, slots):
         order.append(name)
         await release.wait()
 
@@ -44,7 +55,7 @@ async def test_a_full_queue_refuses_at_once():
         group.start_soon(holder, admission, 1, [], "a", release)
         await settle()
         with pytest.raises(QueueFull):
-            async with admission.hold(1):
+            async with held(admission, 1):
                 pass
         release.set()
 
@@ -57,7 +68,7 @@ async def test_a_waiter_that_leaves_frees_the_way_for_those_behind_it():
         with anyio.CancelScope() as scope:
 
             async def leave():
-                async with admission.hold(2):
+                async with held(admission, 2):
                     order.append("never")
 
             async with anyio.create_task_group() as inner:
@@ -84,7 +95,7 @@ async def test_slots_granted_to_a_waiter_in_the_moment_it_is_cancelled_are_not_l
 
             async def wait(scope=waiting, slots=admission):
                 with scope:
-                    async with slots.hold(1):
+                    async with held(slots, 1):
                         await anyio.sleep_forever()
 
             group.start_soon(wait)
@@ -97,7 +108,7 @@ async def test_slots_granted_to_a_waiter_in_the_moment_it_is_cancelled_are_not_l
 
 async def waits(admission, account, order, name, release):
     try:
-        async with admission.hold(1, account):
+        async with held(admission, 1, account):
             order.append(name)
             await release.wait()
     except QueueFull:

@@ -25,9 +25,9 @@ class Hoarse(NoSenses):
 
 
 async def talk(count):
-    yield Accepted(1, cached_tokens=0)
+    yield [Accepted(1, cached_tokens=0)]
     for _ in range(count):
-        yield TextDelta(0, "One sentence. ", 2)
+        yield [TextDelta(0, "One sentence. ", 2)]
 
 
 async def read_slowly(events):

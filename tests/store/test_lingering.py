@@ -7,7 +7,7 @@ from anyio import fail_after
 from antiphon.domain.prediction import CancelReason
 from antiphon.store import recorder
 from tests.store.kit import call, statuses
-from tests.store.test_recorder import Counted, recording, run, run_in, slow, until_status
+from tests.store.test_recorder import Counted, recording, run_in, slow, until_status
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,7 @@ async def test_a_short_answer_beside_one_that_runs_on_is_written_once_when_it_en
     async with recording(counted) as predictor, anyio.create_task_group() as group:
         other = await run_in(group, predictor, slow())
         counted.writes = 0
-        await run(predictor, predictor.begin(slow(call(), accept_s=0.05)))
+        await predictor.run(predictor.begin(slow(call(), accept_s=0.05)))
         assert counted.writes == 1
         predictor.cancel(other.prediction.id, CancelReason.REQUESTED)
 
@@ -30,7 +30,7 @@ async def test_a_short_answer_beside_one_that_runs_on_is_written_once_when_it_en
 async def test_whoever_begins_to_wait_for_a_beginning_has_it_at_once(database, for_ever):
     async with recording(database) as predictor, anyio.create_task_group() as group:
         running = predictor.begin(slow())
-        group.start_soon(run, predictor, running)
+        group.start_soon(predictor.run, running)
         await anyio.sleep(0.1)
         assert await statuses(database) == {}
         with fail_after(5):
@@ -49,7 +49,7 @@ async def test_what_is_in_the_store_is_kept_true_there_without_anyone_who_waits(
 async def test_what_nobody_ever_waits_for_is_written_soon(database):
     async with recording(database) as predictor, anyio.create_task_group() as group:
         running = predictor.begin(slow())
-        group.start_soon(run, predictor, running)
+        group.start_soon(predictor.run, running)
         with fail_after(5):
             while not await statuses(database):
                 await anyio.sleep(0.01)

@@ -70,19 +70,13 @@ def slow(of=None, **script):
     return replace(of, resolved=resolved(**({"accept_s": 30.0} | script)))
 
 
-async def run(predictor, running):
-    async with predictor.run(running):
-        async for _ in running:
-            pass
-
-
 async def run_in(group, predictor, of):
     """Begin a prediction and let it run; give it once its beginning is written."""
     running = predictor.begin(of)
 
     async def live():
         with contextlib.suppress(PredictionCancelled):
-            await run(predictor, running)
+            await predictor.run(running)
 
     group.start_soon(live)
     await running.beginning.wait()
@@ -111,7 +105,7 @@ async def test_a_prediction_that_takes_no_time_is_one_row_written_once(database)
     counted = Counted(database)
     async with recording(counted) as predictor:
         running = predictor.begin(call(store=True, metadata={"a": "1"}))
-        await run(predictor, running)
+        await predictor.run(running)
         assert await statuses(database) == {running.prediction.id.hex: "succeeded"}
         assert {row.prediction for row in await rows(database, labels)} == {running.prediction.id.hex}
         record = await SqlArchive(database).get("team", running.prediction.id)
@@ -124,7 +118,7 @@ async def test_many_at_once_are_written_in_few_transactions(database):
     async with recording(counted) as predictor:
         async with anyio.create_task_group() as group:
             for _ in range(300):
-                group.start_soon(run, predictor, predictor.begin(call()))
+                group.start_soon(predictor.run, predictor.begin(call()))
         assert list((await statuses(database)).values()) == ["succeeded"] * 300
     assert counted.writes <= 30
     assert await SqlArchive(database).runs() == {"test/hello": 300}
@@ -148,8 +142,8 @@ async def test_what_another_process_ended_stays_ended_and_nobody_is_notified_of_
 async def test_a_webhook_hears_of_every_state_in_order_however_few_transactions_it_took(database):
     told, counted = [], Counted(database)
     async with recording(counted, told.append) as predictor:
-        await run(predictor, predictor.begin(call(webhook=Webhook("https://example.com/"))))
-        await run(predictor, predictor.begin(call()))
+        await predictor.run(predictor.begin(call(webhook=Webhook("https://example.com/"))))
+        await predictor.run(predictor.begin(call()))
     assert [record.status.value for record in told] == ["pending", "starting", "started", "succeeded"]
     assert counted.writes == 2
 
@@ -161,7 +155,7 @@ async def test_one_that_cannot_be_written_is_refused_and_the_others_are_not(data
 
     async def attempt(predictor, of):
         try:
-            await run(predictor, predictor.begin(of))
+            await predictor.run(predictor.begin(of))
         except StorageUnavailable:
             refused.append(of)
 
@@ -182,7 +176,7 @@ async def test_leaving_writes_what_is_still_waiting(database):
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
                 for _ in range(50):
-                    group.start_soon(run, predictor, predictor.begin(slow(accept_s=0.0)))
+                    group.start_soon(predictor.run, predictor.begin(slow(accept_s=0.0)))
                 scope.cancel()
     assert set((await statuses(database)).values()) <= {"succeeded", "cancelled"}
     assert len(await statuses(database)) == 50
@@ -201,7 +195,7 @@ async def test_an_answer_that_is_whole_before_its_beginning_failed_to_be_written
 
         async def ask():
             try:
-                await run(predictor, running)
+                await predictor.run(running)
             except StorageUnavailable as error:
                 told.append(error)
 
@@ -232,10 +226,10 @@ async def test_a_prediction_that_runs_while_the_store_is_down_ends_well_and_is_w
         assert running.error is None
         assert (await statuses(database))[running.prediction.id.hex] != "succeeded"
         with pytest.raises(StorageUnavailable):
-            await run(predictor, predictor.begin(call()))
+            await predictor.run(predictor.begin(call()))
         unwell.is_down = False
         await until_status(database, running, "succeeded")
-        await run(predictor, predictor.begin(call()))
+        await predictor.run(predictor.begin(call()))
     assert set((await statuses(database)).values()) == {"succeeded"}
     assert told[-1].status is Status.SUCCEEDED
 
@@ -278,7 +272,7 @@ async def test_a_refused_prediction_that_was_written_after_all_comes_to_an_end(d
         unwell.is_down = True
         running = predictor.begin(slow())
         with pytest.raises(StorageUnavailable):
-            await run(predictor, running)
+            await predictor.run(running)
         unwell.is_down = False
         await until_status(database, running, "failed")
 
@@ -299,7 +293,7 @@ async def test_a_large_request_is_packed_beside_the_event_loop_once_however_many
 
     async with recording(database, told.append) as predictor, anyio.create_task_group() as group:
         group.start_soon(watch)
-        await run(predictor, predictor.begin(replace(call(), body=body, webhook=Webhook("http://localhost/"))))
+        await predictor.run(predictor.begin(replace(call(), body=body, webhook=Webhook("http://localhost/"))))
         group.cancel_scope.cancel()
     assert [record.status for record in told] == ["pending", "starting", "started", "succeeded"]
     assert {record.request for record in told} == {body}

@@ -1,6 +1,5 @@
 """POST /v1/chat/completions: a straight line from bytes to a prediction, and back."""
 
-import anyio
 import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
@@ -68,26 +67,18 @@ class ChatCompletions:
 
 async def serve(source: Source, reply: Reply, gone: Gone) -> None:
     """Read an answer into its reply for as long as its client is there."""
-    with anyio.CancelScope() as scope:
-
-        def left() -> None:
-            if source.leave():
-                scope.cancel()
-
-        gone.watch(left)
-        try:
-            async with beating(reply) as pulse, source.open() as events:
-                async for event in events:
-                    pulse.touch()
-                    await reply.event(event)
-            await reply.done(source)
-        except AntiphonError as error:
-            await reply.fail(error)
-        except Exception as error:  # noqa: BLE001 - where a request ends: the client hears that it did
-            _log.exception("prediction failed", request_id=source.completion_id)
-            await reply.fail(tell(error))
-        finally:
-            gone.forget()
+    gone.watch(source.leave)
+    try:
+        async with beating(reply) as take:
+            await source.play(take)
+        await reply.done(source)
+    except AntiphonError as error:
+        await reply.fail(error)
+    except Exception as error:  # noqa: BLE001 - where a request ends: the client hears that it did
+        _log.exception("prediction failed", request_id=source.completion_id)
+        await reply.fail(tell(error))
+    finally:
+        gone.forget()
 
 
 def _reply(call: Call, source: Source, send: ASGISendCallable) -> Reply:

@@ -8,12 +8,14 @@ import anyio
 
 from antiphon.api.replies import Reply
 from antiphon.core.groups import companions
+from antiphon.core.predict import Take
+from antiphon.domain.events import Batch
 
 KEEP_ALIVE_S = 15.0
 """How long a stream may be silent before a comment is sent."""
 
 
-class Pulse:
+class _Pulse:
     """One reply's."""
 
     __slots__ = ("_last", "_reply")
@@ -22,9 +24,10 @@ class Pulse:
         self._reply = reply
         self._last = time.monotonic()
 
-    def touch(self) -> None:
-        """Note that something was sent."""
+    async def take(self, batch: Batch) -> None:
+        """Pass events on, and note that something was sent."""
         self._last = time.monotonic()
+        await self._reply.take(batch)
 
     async def beat(self) -> None:
         """Send something whenever nothing else was for a while."""
@@ -34,14 +37,14 @@ class Pulse:
                 await self._reply.keep_alive()
 
 
-def beating(reply: Reply) -> AbstractAsyncContextManager[Pulse]:
-    """Keep a reply's connection open for the body, if it is one that can be."""
-    pulse = Pulse(reply)
-    return _beating(pulse) if reply.can_beat else nullcontext(pulse)
+def beating(reply: Reply) -> AbstractAsyncContextManager[Take]:
+    """Keep a reply's connection open for the body, if it is one that can be; give what passes events on to it."""
+    return _beating(reply) if reply.can_beat else nullcontext(reply.take)
 
 
 @asynccontextmanager
-async def _beating(pulse: Pulse) -> AsyncGenerator[Pulse]:
+async def _beating(reply: Reply) -> AsyncGenerator[Take]:
+    pulse = _Pulse(reply)
     async with companions() as group:
         group.start_soon(pulse.beat)
-        yield pulse
+        yield pulse.take

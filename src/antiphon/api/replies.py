@@ -10,7 +10,7 @@ from antiphon.api.answer import Header
 from antiphon.api.sources import Source
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import AntiphonError
-from antiphon.domain.events import Accepted, Event, Finished, Pause
+from antiphon.domain.events import Batch
 from antiphon.wire import sse
 from antiphon.wire.chunks import ChunkWriter
 from antiphon.wire.openai import Form, ReplyHead, completion_body, error_frame
@@ -28,8 +28,8 @@ class Reply(Protocol):
     can_beat: ClassVar[bool]
     """Whether something can be sent before all is known."""
 
-    async def event(self, event: Event) -> None:
-        """Take the next event."""
+    async def take(self, batch: Batch) -> None:
+        """Take the next events."""
 
     async def done(self, source: Source) -> None:
         """Everything is said and recorded."""
@@ -52,7 +52,7 @@ class WholeReply:
         self._send, self._head, self._headers = send, head, headers
         self._form = Form.of(request)
 
-    async def event(self, event: Event) -> None:
+    async def take(self, batch: Batch) -> None:
         """Wait for the end."""
 
     async def done(self, source: Source) -> None:
@@ -77,42 +77,29 @@ class EventReply:
         self, send: ASGISendCallable, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]
     ) -> None:
         self._send, self._headers = send, headers
-        self._started = self._gathers = False
-        self._gathered: list[bytes] = []
-        """Frames that came together and are sent together."""
+        self._started = False
         self._chunks = ChunkWriter(head, Form.of(request), request.sampling.n)
 
-    async def event(self, event: Event) -> None:
-        """Send its frames at once, or with those that come at once behind it."""
-        frames = self._chunks.event(event)
+    async def take(self, batch: Batch) -> None:
+        """Send their frames at once, and together."""
         if not self._started:
             self._started = True
-            self._gathers = isinstance(event, Accepted) and event.tells_pauses
             await answer.start(self._send, 200, [*STREAM_HEADERS, *self._headers])
-        if frames:
-            self._gathered.append(frames)
-        if self._gathered and (not self._gathers or isinstance(event, Pause | Finished)):
-            await self._flush(more=True)
-
-    async def _flush(self, *, more: bool) -> None:
-        frames = b"".join(self._gathered)
-        self._gathered.clear()
-        await answer.body(self._send, frames, more=more)
+        if frames := b"".join(map(self._chunks.event, batch)):
+            await answer.body(self._send, frames, more=True)
 
     async def done(self, source: Source) -> None:
         """Send the end of the stream."""
-        self._gathered.append(self._chunks.done(source.usage))
-        await self._flush(more=False)
+        await answer.body(self._send, self._chunks.done(source.usage))
 
     async def fail(self, error: AntiphonError) -> None:
         """Send the error: as an answer while there is none, else as the stream's last frame, without [DONE]."""
         if self._started:
-            self._gathered.append(error_frame(error))
-            await self._flush(more=False)
+            await answer.body(self._send, error_frame(error))
         else:
             await answer.error(self._send, error, self._headers)
 
     async def keep_alive(self) -> None:
         """Send a comment, which every reader skips."""
-        if self._started and not self._gathered:
+        if self._started:
             await answer.body(self._send, sse.comment("keep-alive"), more=True)

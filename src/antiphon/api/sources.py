@@ -1,14 +1,15 @@
 """Where a reply's events come from: a prediction of its own, one that runs for others already, or one that was kept."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Protocol
+
+import anyio
 
 from antiphon.core.fold import Fold
 from antiphon.core.follow import FoldReader, follow
-from antiphon.core.predict import Predictor
+from antiphon.core.predict import Predictor, Take
 from antiphon.core.running import Running
-from antiphon.domain.events import Completion, Event, Usage
+from antiphon.domain.events import Completion, Usage
 from antiphon.domain.record import Record
 from antiphon.wire.stored import completion_id, read_kept
 
@@ -40,11 +41,11 @@ class Source(Protocol):
     def body(self) -> bytes | None:
         """The answer as JSON, where it has been rendered before."""
 
-    def open(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Give its events, for the body."""
+    async def play(self, take: Take) -> None:
+        """Give its events, as they come; return when it is over, or nobody is there any more."""
 
-    def leave(self) -> bool:
-        """Its client is gone; give whether reading should stop at once."""
+    def leave(self) -> None:
+        """Its client is gone."""
 
 
 class _Runs:
@@ -75,16 +76,13 @@ class Own(_Runs):
         super().__init__(running)
         self._predictor = predictor
 
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def play(self, take: Take) -> None:
         """Run it; raises as `Predictor.run` does."""
-        async with self._predictor.run(self.running) as running:
-            yield aiter(running)
+        await self._predictor.run(self.running, take)
 
-    def leave(self) -> bool:
+    def leave(self) -> None:
         """End it, unless others wait for it; it is written down before its reading stops."""
         self.running.leave()
-        return False
 
 
 class Joined(_Runs):
@@ -93,17 +91,19 @@ class Joined(_Runs):
     def __init__(self, running: Running) -> None:
         super().__init__(running)
         running.waiting += 1
+        self._scope = anyio.CancelScope()
 
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def play(self, take: Take) -> None:
         """Follow it; raises what its own client is told."""
-        async with aclosing(follow(self.running, FoldReader(self.running.fold))) as events:
-            yield events
+        with self._scope:
+            async with aclosing(follow(self.running, FoldReader(self.running.fold))) as events:
+                async for event in events:
+                    await take([event])
 
-    def leave(self) -> bool:
+    def leave(self) -> None:
         """Wait for it no more."""
         self.running.leave()
-        return True
+        self._scope.cancel()
 
 
 class Kept:
@@ -115,16 +115,9 @@ class Kept:
         self.completion, self.fingerprint, self.body = kept.completion, kept.fingerprint, output
         self.usage, self.is_whole = kept.completion.usage, kept.is_whole
 
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def play(self, take: Take) -> None:
         """Give it as if it were said now."""
-        yield _each(FoldReader(Fold.of(self.completion)))
+        await take(list(FoldReader(Fold.of(self.completion)).more()))
 
-    def leave(self) -> bool:
+    def leave(self) -> None:
         """Have nobody to tell."""
-        return True
-
-
-async def _each(reader: FoldReader) -> AsyncIterator[Event]:
-    for event in reader.more():
-        yield event

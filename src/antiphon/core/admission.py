@@ -1,8 +1,8 @@
 """Who may run now: a model's slots, and a bounded line for them in which accounts have turns."""
 
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -57,9 +57,8 @@ class Admission:
         finally:
             self._approaching -= 1
 
-    @asynccontextmanager
-    async def hold(self, slots: int, account: str = "") -> AsyncGenerator[None]:
-        """Hold `slots` slots for the body, waiting in line for them. At most `self.slots` may be asked for.
+    async def take(self, slots: int, account: str = "") -> None:
+        """Take `slots` slots, at most `self.slots`, waiting in line for them. Whoever has them gives them back.
 
         Raises:
             QueueFull: at once, when the line is at its bound and the account has its share of it; or later, for the
@@ -69,10 +68,11 @@ class Admission:
             await self._wait(_Waiter(account, slots))
         else:
             self.free -= slots
-        try:
-            yield
-        finally:
-            self._release(slots)
+
+    def give_back(self, slots: int) -> None:
+        """Give slots to who waits for them."""
+        self.free += slots
+        self._grant()
 
     async def _wait(self, waiter: _Waiter) -> None:
         self._make_room(waiter.account)
@@ -86,7 +86,7 @@ class Admission:
                 self._take_out(waiter)
                 self._grant()
             elif not waiter.is_refused:
-                self._release(waiter.slots)
+                self.give_back(waiter.slots)
             raise
         if waiter.is_refused:
             raise QueueFull(_FULL)
@@ -113,10 +113,6 @@ class Admission:
         self.queued -= 1
         if not line:
             del self._lines[waiter.account]
-
-    def _release(self, slots: int) -> None:
-        self.free += slots
-        self._grant()
 
     def _grant(self) -> None:
         """Give slots, account by account; a large request whose turn it is is never overtaken, so none starves."""

@@ -42,9 +42,7 @@ class Background:
 
     async def _run(self, running: Running) -> None:
         try:
-            async with self._predictor.run(running):
-                async for _ in running:
-                    pass
+            await self._predictor.run(running)
         except AntiphonError:
             return  # It is in the record, and those who follow are told.
         except Exception:  # noqa: BLE001 - where a prediction ends: it is in the record as well

@@ -14,7 +14,8 @@ from antiphon.core.instructions import VERBOSITY, describe, instruct
 from antiphon.core.reading import ReadChoice, Reader
 from antiphon.core.thinking import ChannelReader, ThinkReader
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.events import Accepted, CallDelta, ChoiceFinished, Event, TextDelta
+from antiphon.domain.errors import EngineFailed
+from antiphon.domain.events import Accepted, Batch, CallDelta, ChoiceFinished, Event, TextDelta
 from antiphon.domain.tools import CALL_FORMATS, CALLS, CUSTOM_ONLY, HERMES, NO_TOOLS, CallFormat, Tools
 
 ADAPTED: Mapping[str, str] = MappingProxyType(
@@ -97,29 +98,45 @@ class Contract:
 
     # -- from the engine
 
-    async def read(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    async def read(self, batches: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
         """Give the engine's events with its text read.
 
         Raises:
             EngineFailed: a finished answer does not keep what was promised of it.
         """
         choices: list[ReadChoice] = []
-        async for event in events:
-            match event:
-                case Accepted():
-                    choices = self._choices(event)
-                    yield event
-                case TextDelta() | CallDelta() if event.choice < len(choices):
-                    for told in choices[event.choice].take(event):
-                        yield told
-                case ChoiceFinished() if event.choice < len(choices):
-                    async for told in choices[event.choice].finished(event):
-                        yield told
-                case _:  # An end, or what the fold will refuse.
-                    yield event
+        async for batch in batches:
+            if not (choices or any(isinstance(event, Accepted | CallDelta) for event in batch)):
+                yield batch
+                continue
+            told: list[Event] = []
+            try:
+                for event in batch:
+                    if isinstance(event, Accepted):
+                        choices = self._choices(event)
+                    await self._read(event, choices, told)
+            except Exception:
+                yield told  # what was said before it
+                raise
+            yield told
+
+    async def _read(self, event: Event, choices: list[ReadChoice], told: list[Event]) -> None:
+        match event:
+            case TextDelta() | CallDelta() if event.choice < len(choices):
+                told.extend(choices[event.choice].take(event))
+            case ChoiceFinished() if event.choice < len(choices):
+                told.extend([one async for one in choices[event.choice].finished(event)])
+            case CallDelta() if not choices:
+                raise EngineFailed("The model called a tool that it was not offered.")
+            case _:  # An end, or what the fold will refuse.
+                told.append(event)
 
     def _choices(self, accepted: Accepted) -> list[ReadChoice]:
-        return [ReadChoice(index, self._asked, self._reader(accepted)) for index in range(self._asked.sampling.n)]
+        """How each choice is read; none where everything is content, and nothing was promised of it."""
+        asked, reader = self._asked, self._reader
+        if not (asked.tools.callable or asked.answer_format or reader(accepted)):
+            return []
+        return [ReadChoice(index, asked, reader(accepted)) for index in range(asked.sampling.n)]
 
     def _reader(self, accepted: Accepted) -> Reader | None:
         """How a choice's text is read; None when all of it is content."""

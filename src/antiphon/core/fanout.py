@@ -10,21 +10,21 @@ from anyio.abc import ObjectSendStream
 
 from antiphon.core.groups import companions
 from antiphon.core.ports import Engine, Work
-from antiphon.domain.events import Accepted, Event, Finished, Pause, Usage
+from antiphon.domain.events import Accepted, Batch, Event, Finished, Usage
 
 AHEAD = 16
-"""How many events may wait for whoever reads them."""
+"""How many batches may wait for whoever reads them."""
 SEEDS = 1 << 63
 
 
 @asynccontextmanager
-async def fanned(engine: Engine, work: Work) -> AsyncGenerator[AsyncIterator[Event]]:
+async def fanned(engine: Engine, work: Work) -> AsyncGenerator[AsyncIterator[Batch]]:
     """Ask for each of a call's choices by a call of its own; leaving the body stops them all.
 
     Each has an id of its own, and its own seed, derived from the request's. The prompt is counted once, however often
     it is read.
     """
-    out, told = anyio.create_memory_object_stream[tuple[int, Event | Exception]](AHEAD)
+    out, told = anyio.create_memory_object_stream[tuple[int, Batch | Exception]](AHEAD)
     with told:
         async with companions() as group:
             for choice in range(work.request.sampling.n):
@@ -43,17 +43,17 @@ def _single(work: Work, choice: int) -> Work:
     )
 
 
-async def _ask(engine: Engine, work: Work, choice: int, out: ObjectSendStream[tuple[int, Event | Exception]]) -> None:
+async def _ask(engine: Engine, work: Work, choice: int, out: ObjectSendStream[tuple[int, Batch | Exception]]) -> None:
     async with out:
         try:
-            async with engine.stream(work) as events:
-                async for event in events:
-                    await out.send((choice, event))
+            async with engine.stream(work) as batches:
+                async for batch in batches:
+                    await out.send((choice, batch))
         except Exception as error:  # noqa: BLE001 - raised again where the events are read
             await out.send((choice, error))
 
 
-async def _merged(told: AsyncIterator[tuple[int, Event | Exception]]) -> AsyncIterator[Event]:
+async def _merged(told: AsyncIterator[tuple[int, Batch | Exception]]) -> AsyncIterator[Batch]:
     """Give the events under their choices' numbers, accepted once and finished once.
 
     Raises:
@@ -61,21 +61,21 @@ async def _merged(told: AsyncIterator[tuple[int, Event | Exception]]) -> AsyncIt
     """
     is_accepted = False
     counted: list[Usage | None] = []
-    async for choice, event in told:
-        match event:
-            case Exception():
-                raise event
-            case Accepted():
-                if not is_accepted:
+    async for choice, batch in told:
+        if isinstance(batch, Exception):
+            raise batch
+        merged: list[Event] = []
+        for event in batch:
+            match event:
+                case Accepted():
+                    merged += [] if is_accepted else [event]
                     is_accepted = True
-                    yield replace(event, tells_pauses=False)  # One's pause is no other's.
-            case Pause():
-                pass
-            case Finished():
-                counted.append(event.usage)
-            case _:
-                yield replace(event, choice=choice)
-    yield Finished(_together(counted))
+                case Finished():
+                    counted.append(event.usage)
+                case _:
+                    merged.append(replace(event, choice=choice))
+        yield merged
+    yield [Finished(_together(counted))]
 
 
 def _together(counted: list[Usage | None]) -> Usage | None:

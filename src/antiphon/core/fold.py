@@ -133,8 +133,6 @@ class Fold:
             case Finished():
                 self._finish()
                 self.counted = event.usage
-            case _:  # a pause
-                pass
 
     def _finish(self) -> None:
         if any(choice.reason is None for choice in self.choices):

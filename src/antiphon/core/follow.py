@@ -106,7 +106,7 @@ class FoldReader:
         if not self._is_accepted:
             self._is_accepted = True
             if not self._is_resumed:
-                yield replace(self._fold.accepted, tells_pauses=False)
+                yield self._fold.accepted
         for index, told in enumerate(self._told):
             yield from told.more(index)
         if is_finished and not self._is_finished:

@@ -8,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.events import Event
+from antiphon.domain.events import Batch
 from antiphon.domain.limits import NO_LIMITS, Holder, KeyLimits
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Page, Record
@@ -61,7 +61,7 @@ class Engine(Protocol):
             EngineFailed: with one line that says what is wrong, when it cannot run at all.
         """
 
-    def stream(self, work: Work) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def stream(self, work: Work) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
         """Answer a call: entering sends it, iterating gives its events, leaving stops whatever still runs for it.
 
         Raises (from entering or from iterating):

@@ -1,8 +1,8 @@
 """One prediction from the queue to its terminal state, bounded by its deadline and ended early by four things only."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from uuid import UUID
 
@@ -27,8 +27,11 @@ from antiphon.domain.errors import (
     StorageUnavailable,
     tell,
 )
-from antiphon.domain.events import Accepted, Event, Finished, Usage
+from antiphon.domain.events import Accepted, Batch, Event, Finished, Usage
 from antiphon.domain.prediction import CancelReason, Prediction, Status
+
+Take = Callable[[Batch], Awaitable[None]]
+"""Whoever is given an answer as it comes."""
 
 RECORD_GRACE_S = 6.0
 """How long the last write may take when everything around it is being cancelled: longer than a busy store is borne."""
@@ -90,9 +93,12 @@ class Predictor:
         running.beginning = self._records.write(running)
         return running
 
-    @asynccontextmanager
-    async def run(self, running: Running) -> AsyncGenerator[Running]:
-        """Run a prediction by its contract: the body iterates it for its events.
+    async def run(self, running: Running, take: Take | None = None) -> None:
+        """Run a prediction by its contract, to its end.
+
+        Args:
+            running: the prediction; read its `fold` for the answer.
+            take: is given its events as they come; what it raises ends the prediction.
 
         Raises:
             DeadlineExceeded, PredictionCancelled, Draining: it was ended early, and why.
@@ -103,8 +109,7 @@ class Predictor:
         try:
             try:
                 with running.scope:
-                    async with self._stream(running):
-                        yield running
+                    await self._answer(running, take)
                 if running.scope.cancelled_caught:
                     raise _ended_early(running)
             except BaseException as error:
@@ -117,24 +122,24 @@ class Predictor:
             if not self._running:
                 self._idle.set()
 
-    @asynccontextmanager
-    async def _stream(self, running: Running) -> AsyncGenerator[None]:
+    async def _answer(self, running: Running, take: Take | None) -> None:
         call, features = running.call, running.call.resolved.engine.features
         admission, request = call.resolved.admission, call.contract.request
-        with admission.approach() if has_media(request) else nullcontext():
-            perceived = await perceive(request, call.work.account, features, self.senses)
-        async with admission.hold(call.work.request.sampling.n, call.work.account):
+        audio_tokens = 0
+        if has_media(request):
+            with admission.approach():
+                perceived = await perceive(request, call.work.account, features, self.senses)
+            request, audio_tokens = perceived.request, perceived.audio_tokens
+        slots = call.work.request.sampling.n
+        await admission.take(slots, call.work.account)
+        try:
             self._move(running, Status.STARTING)
-            async with (
-                _asked(call, perceived.request) as events,
-                self._spoken(call, call.contract.read(events)) as said,
-            ):
-                running.events = self._told(
-                    running, _counted(said, perceived.audio_tokens) if perceived.audio_tokens else said
-                )
-                yield
+            async with _asked(call, request) as events, self._spoken(call, call.contract.read(events)) as said:
+                await self._told(running, _counted(said, audio_tokens) if audio_tokens else said, take)
+        finally:
+            admission.give_back(slots)
 
-    def _spoken(self, call: Call, events: AsyncIterator[Event]) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def _spoken(self, call: Call, events: AsyncIterator[Batch]) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
         """An answer's events, with speech where that is asked for."""
         request = call.work.request
         if request.speech is None:
@@ -143,20 +148,26 @@ class Predictor:
         is_streamed = (request.stream or call.is_streamed) and request.speech.format == "pcm16"
         return spoken(events, request.speech, self.senses, choices=request.sampling.n, is_streamed=is_streamed)
 
-    async def _told(self, running: Running, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
-        """The engine's events, folded and recorded on their way to the reply."""
-        async for event in events:
-            running.fold.add(event)
-            if not isinstance(event, Accepted):
-                running.last_at = time.monotonic()
-                running.first_at = running.first_at or running.last_at
-            else:
+    async def _told(self, running: Running, batches: AsyncIterator[Batch], take: Take | None) -> None:
+        """Fold an answer's events and record them, on their way to whoever takes them."""
+        fold = running.fold
+        async for batch in batches:
+            if not batch:
+                continue
+            was_accepted = fold.accepted is not None
+            for event in batch:
+                fold.add(event)
+            if fold.accepted and not was_accepted:
                 self._move(running, Status.STARTED)
                 if running.call.work.request.stream:
                     await running.beginning.wait()  # Nobody is told of one that a crash could make unknown.
+            if was_accepted or len(batch) > 1:
+                running.last_at = time.monotonic()
+                running.first_at = running.first_at or running.last_at
             running.tell()
-            yield event
-        if not running.fold.is_finished:
+            if take:
+                await take(batch)
+        if not fold.is_finished:
             raise EngineFailed("The engine stopped in the middle of its answer.")
 
     def _move(self, running: Running, status: Status) -> None:
@@ -185,7 +196,7 @@ class Predictor:
             raise unwritten
 
 
-def _asked(call: Call, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+def _asked(call: Call, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
     """Ask the engine: for events as they come where anybody reads them so, and once for each choice if it must be."""
     engine = call.resolved.engine
     is_read_as_it_comes = request.stream or call.is_streamed or request.speech is not None
@@ -195,17 +206,21 @@ def _asked(call: Call, request: ChatRequest) -> AbstractAsyncContextManager[Asyn
     return fanned(engine, work) if request.sampling.n > 1 and "n" not in engine.features else engine.stream(work)
 
 
-async def _counted(events: AsyncIterator[Event], audio_tokens: int) -> AsyncIterator[Event]:
+async def _counted(batches: AsyncIterator[Batch], audio_tokens: int) -> AsyncIterator[Batch]:
     """Events whose prompt counts the sound that was put into words for it."""
-    async for event in events:
-        match event:
-            case Accepted():
-                yield replace(event, prompt_tokens=event.prompt_tokens + audio_tokens, audio_tokens=audio_tokens)
-            case Finished(usage=Usage() as usage):
-                prompt_tokens = usage.prompt_tokens + audio_tokens
-                yield Finished(replace(usage, prompt_tokens=prompt_tokens, prompt_audio_tokens=audio_tokens))
-            case _:
-                yield event
+    async for batch in batches:
+        yield [_with_audio(event, audio_tokens) for event in batch]
+
+
+def _with_audio(event: Event, audio_tokens: int) -> Event:
+    match event:
+        case Accepted():
+            return replace(event, prompt_tokens=event.prompt_tokens + audio_tokens, audio_tokens=audio_tokens)
+        case Finished(usage=Usage() as usage):
+            prompt_tokens = usage.prompt_tokens + audio_tokens
+            return Finished(replace(usage, prompt_tokens=prompt_tokens, prompt_audio_tokens=audio_tokens))
+        case _:
+            return event
 
 
 def _pending(call: Call) -> Prediction:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import anyio
@@ -14,7 +13,6 @@ from antiphon.core.limits import FREE, Ticket
 from antiphon.core.ports import WRITTEN, Work, Writing
 from antiphon.core.registry import Resolved
 from antiphon.domain.errors import AntiphonError
-from antiphon.domain.events import Event
 from antiphon.domain.prediction import CancelReason, Prediction, Status
 from antiphon.domain.record import Timings, Webhook
 
@@ -46,7 +44,6 @@ class Running:
     prediction: Prediction
     fold: Fold
     scope: CancelScope
-    events: AsyncIterator[Event] | None = None
     beginning: Writing = WRITTEN
     """Its first entry in the records, on its way."""
     reason: CancelReason | None = None
@@ -67,12 +64,6 @@ class Running:
     begun: dict[Status, float] = field(default_factory=dict)
     """When it came to each status it had, in seconds of the monotonic clock."""
     _changed: anyio.Event | None = None
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """The events; once, and only inside the body of `Predictor.run`."""
-        if self.events is None:
-            raise RuntimeError("a prediction's events are iterated inside its body only")
-        return self.events
 
     def cancel(self, reason: CancelReason) -> None:
         """End it early. The first reason wins; a second call changes nothing."""

@@ -3,13 +3,13 @@
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio
 
 from antiphon.core.senses import Senses
 from antiphon.core.sentences import Sentences
-from antiphon.domain.events import Accepted, ChoiceFinished, Event, Finished, Pause, SpeechDelta, TextDelta
+from antiphon.domain.events import Batch, ChoiceFinished, Event, Finished, SpeechDelta, TextDelta
 from antiphon.domain.media import SPOKEN_HZ, SPOKEN_TOKEN_S, Speech
 
 PIECE_BYTES = SPOKEN_HZ
@@ -21,12 +21,12 @@ AHEAD = 16
 
 @asynccontextmanager
 async def spoken(
-    events: AsyncIterator[Event], speech: Speech, senses: Senses, *, choices: int, is_streamed: bool
-) -> AsyncGenerator[AsyncIterator[Event]]:
+    batches: AsyncIterator[Batch], speech: Speech, senses: Senses, *, choices: int, is_streamed: bool
+) -> AsyncGenerator[AsyncIterator[Batch]]:
     """Give an answer's events with speech between them, for the body; leaving it stops speaking.
 
     Args:
-        events: what the engine says.
+        batches: what the engine says.
         speech: the voice, and the format.
         senses: who speaks.
         choices: how many there are.
@@ -36,7 +36,7 @@ async def spoken(
     failure: Exception | None = None
     with closing(mouth):
         async with anyio.create_task_group() as group:
-            group.start_soon(mouth.listen, events)
+            group.start_soon(mouth.listen, batches)
             group.start_soon(mouth.speak)
             try:
                 yield mouth.told()
@@ -76,15 +76,14 @@ class _Mouth:
         self._heard = self._out.clone()  # one end for each who tells: who is done, or fails, ends nothing of the other
         self._todo, self._doing = anyio.create_memory_object_stream[_Item](math.inf)
 
-    async def listen(self, events: AsyncIterator[Event]) -> None:
+    async def listen(self, batches: AsyncIterator[Batch]) -> None:
         """Pass on what the engine says, all but ends; note what is to be said."""
         try:
-            async for event in events:
-                self._note(event)
-                if isinstance(event, Accepted):
-                    event = replace(event, tells_pauses=False)  # noqa: PLW2901 - the voice pauses elsewhere
-                if not isinstance(event, ChoiceFinished | Finished | Pause):
-                    await self._heard.send(event)
+            async for batch in batches:
+                for event in batch:
+                    self._note(event)
+                    if not isinstance(event, ChoiceFinished | Finished):
+                        await self._heard.send(event)
         except Exception as error:  # noqa: BLE001 - raised again where the events are read
             await self._heard.send(error)
         finally:
@@ -148,7 +147,7 @@ class _Mouth:
         self._told.close()
         self._doing.close()
 
-    async def told(self) -> AsyncIterator[Event]:
+    async def told(self) -> AsyncIterator[Batch]:
         """Give it all.
 
         Raises:
@@ -157,4 +156,4 @@ class _Mouth:
         async for event in self._told:
             if isinstance(event, Exception):
                 raise event
-            yield event
+            yield [event]

@@ -1,10 +1,10 @@
 """What an engine says while it answers: one stream that the reply, the record and the log all read.
 
-The grammar is `Accepted (TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Pause)* Finished`. `Accepted` is the
-commit point: before it a refusal still gets its true status. Every choice finishes exactly once, and says nothing
-afterwards.
+The grammar is `Accepted (TextDelta | CallDelta | SpeechDelta | ChoiceFinished)* Finished`. `Accepted` is the commit
+point: before it a refusal still gets its true status. Every choice finishes exactly once, and says nothing afterwards.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,13 +37,6 @@ class Accepted:
     """Whether the prompt itself has opened the model's thinking, so that the text begins inside it."""
     audio_tokens: int = 0
     """How many of the prompt's tokens are sound."""
-    tells_pauses: bool = False
-    """Whether it tells when nothing more comes at once, so that what came together can be passed on together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Everything was told that is there by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +147,10 @@ class Finished:
     """What the answer cost, from an engine that knows it only now; it stands instead of all that was counted before."""
 
 
-Event = Accepted | TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Pause | Finished
+Event = Accepted | TextDelta | CallDelta | SpeechDelta | ChoiceFinished | Finished
 
-PAUSE = Pause()
+Batch = Sequence[Event]
+"""Events that came together, in their order: they are passed on together, and at once. May be empty."""
 
 
 @dataclass(frozen=True, slots=True)

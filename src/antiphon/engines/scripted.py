@@ -16,7 +16,7 @@ from antiphon.core.ports import EngineState, Work
 from antiphon.core.writing import ChoiceWriter
 from antiphon.domain.chat import Message
 from antiphon.domain.errors import ContextTooLong, EngineFailed
-from antiphon.domain.events import Accepted, ChoiceFinished, Event, Finished, FinishReason, TokenLogprob
+from antiphon.domain.events import Accepted, Batch, ChoiceFinished, Event, Finished, FinishReason, TokenLogprob
 from antiphon.domain.media import Hearing, Sight
 from antiphon.domain.sampling import Sampling
 
@@ -106,7 +106,7 @@ class ScriptedEngine:
         yield
 
     @asynccontextmanager
-    async def stream(self, work: Work) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def stream(self, work: Work) -> AsyncGenerator[AsyncIterator[Batch]]:
         """Answer a call; see core.ports.Engine."""
         self.running += 1
         finished = self.finished
@@ -116,28 +116,24 @@ class ScriptedEngine:
             self.running -= 1
             self.stopped += self.finished == finished
 
-    async def _events(self, work: Work) -> AsyncIterator[Event]:
+    async def _events(self, work: Work) -> AsyncIterator[Batch]:
         script, sampling = self._script, work.request.sampling
         _check(script, work)
         await anyio.sleep(script.accept_s)
         _fail(script, -1)
-        yield Accepted(script.prompt_tokens, cached_tokens=0)
+        yield [Accepted(script.prompt_tokens, cached_tokens=0)]
         writers = [ChoiceWriter(index, sampling.stop) for index in range(sampling.n)]
         for place, token in enumerate(_tokens(script, work)):
             if not writers:
                 break
             _fail(script, place)
             await anyio.sleep(script.token_s)
-            for writer in list(writers):
-                for event in _say(writer, token, sampling):
-                    if isinstance(event, ChoiceFinished):
-                        writers.remove(writer)
-                    yield event
-        for writer in writers:
-            for event in _end(writer, "stop"):
-                yield event
+            said = [event for writer in writers for event in _say(writer, token, sampling)]
+            ended = {event.choice for event in said if isinstance(event, ChoiceFinished)}
+            writers = [writer for writer in writers if writer.choice not in ended]
+            yield said
         self.finished += 1
-        yield Finished()
+        yield [*(event for writer in writers for event in _end(writer, "stop")), Finished()]
 
 
 def _check(script: Script, work: Work) -> None:

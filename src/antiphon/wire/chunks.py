@@ -17,7 +17,6 @@ from antiphon.domain.events import (
     ChoiceFinished,
     Event,
     Finished,
-    Pause,
     SpeechDelta,
     TextDelta,
     Usage,
@@ -45,7 +44,7 @@ class ChunkWriter:
         self._after = b"," + orjson.dumps(after)[1:-1]
 
     def event(self, event: Event) -> bytes:
-        """Give the frames an event makes; none for a pause and for the end."""
+        """Give the frames an event makes; none for the end."""
         match event:
             case TextDelta() | SpeechDelta() | CallDelta():
                 return self._chunk(event.choice, self._said(event), logprobs=self._logprobs(event))
@@ -55,7 +54,7 @@ class ChunkWriter:
                 expiry = self._expiry(event.choice)
                 before = self._chunk(event.choice, expiry) if expiry else b""
                 return before + self._chunk(event.choice, {}, reason=event.reason)
-            case Pause() | Finished():
+            case Finished():
                 return b""
 
     def opening(self) -> bytes:

@@ -14,9 +14,9 @@ from antiphon.domain.chat import ChatRequest, Message
 from antiphon.domain.errors import AntiphonError, ContextTooLong, EngineFailed, Unsupported
 from antiphon.domain.events import (
     Accepted,
+    Batch,
     ChoiceFinished,
     Drafts,
-    Event,
     Finished,
     FinishReason,
     TextDelta,
@@ -107,7 +107,7 @@ class LlamaCppEngine:
         return await child.ask()
 
     @asynccontextmanager
-    async def stream(self, work: Work) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def stream(self, work: Work) -> AsyncGenerator[AsyncIterator[Batch]]:
         """Answer a call; see core.ports.Engine."""
         child = await self._supervisor.child()
         call_id = work.prediction_id.bytes
@@ -189,26 +189,22 @@ def _medium(sensed: Sight | Hearing) -> protocol.Picture | protocol.Sound:
     return protocol.Picture(sensed.at, sensed.pixels.width, sensed.pixels.height, sensed.pixels.rgb)
 
 
-async def _events(messages: MemoryObjectReceiveStream[protocol.FromChild]) -> AsyncIterator[Event]:
+async def _events(messages: MemoryObjectReceiveStream[protocol.FromChild]) -> AsyncIterator[Batch]:
     async for message in messages:
         match message:
             case protocol.Text():
                 entries = tuple(map(_logprob, message.logprobs))
                 drafts = Drafts(message.accepted, message.rejected)
-                yield TextDelta(message.choice, message.text, message.tokens, entries, drafts=drafts)
+                yield [TextDelta(message.choice, message.text, message.tokens, entries, drafts=drafts)]
             case protocol.ChoiceEnded():
                 drafts = Drafts(message.accepted, message.rejected)
                 reason: FinishReason = "length" if message.reason == "length" else "stop"
-                yield ChoiceFinished(message.choice, reason, message.tokens, drafts)
+                yield [ChoiceFinished(message.choice, reason, message.tokens, drafts)]
             case protocol.Accepted():
-                yield Accepted(
-                    message.prompt_tokens,
-                    message.cached_tokens,
-                    message.is_thinking,
-                    audio_tokens=message.audio_tokens,
-                )
+                said = message.prompt_tokens, message.cached_tokens, message.is_thinking, message.audio_tokens
+                yield [Accepted(*said)]
             case protocol.Ended(error=None):
-                yield Finished()
+                yield [Finished()]
                 return
             case protocol.Ended():
                 raise _refusal(message)

@@ -9,7 +9,7 @@ from antiphon import __version__
 from antiphon.core.groups import companions
 from antiphon.core.ports import EngineState, Work
 from antiphon.domain.errors import EngineFailed, EngineUnavailable
-from antiphon.domain.events import Accepted, Event
+from antiphon.domain.events import Batch
 from antiphon.engines.upstream.body import chat_body
 from antiphon.engines.upstream.calling import Caller
 from antiphon.engines.upstream.client import open_client
@@ -71,7 +71,7 @@ class UpstreamEngine:
             self._be(kind)
 
     @asynccontextmanager
-    async def stream(self, work: Work) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def stream(self, work: Work) -> AsyncGenerator[AsyncIterator[Batch]]:
         """Answer a call; see core.ports.Engine."""
         if self._caller is None:
             raise EngineUnavailable("The model's server is not asked yet. Try again later.")
@@ -88,17 +88,17 @@ class UpstreamEngine:
             answer.leave()
 
 
-async def _watched(events: AsyncIterator[Event], endpoint: Endpoint) -> AsyncIterator[Event]:
+async def _watched(batches: AsyncIterator[Batch], endpoint: Endpoint) -> AsyncIterator[Batch]:
     """The events, with the endpoint told how it goes.
 
     Raises:
         EngineFailed: it broke off, fell silent, or said what is no answer.
     """
     try:
-        async for event in events:
-            if isinstance(event, Accepted):
+        async for batch in batches:
+            if batch:
                 endpoint.worked()
-            yield event
+            yield batch
     except Silent:
         endpoint.failed()
         raise EngineFailed("The model's server fell silent.") from None

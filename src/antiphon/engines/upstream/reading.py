@@ -1,13 +1,13 @@
 """The body of an upstream's answer as it arrives, to events."""
 
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import anyio
 
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.errors import EngineFailed
-from antiphon.domain.events import PAUSE, Accepted, ChoiceFinished, Event
+from antiphon.domain.errors import AntiphonError, EngineFailed
+from antiphon.domain.events import Accepted, Batch, ChoiceFinished, Event
 from antiphon.engines.upstream.answer import AnswerReader
 from antiphon.engines.upstream.connection import Connection
 from antiphon.engines.upstream.frames import DONE, Frames
@@ -22,7 +22,7 @@ END = b"\n\n"
 """What ends a last event that its server did not end."""
 
 
-async def read_events(request: ChatRequest, connection: Connection) -> AsyncIterator[Event]:
+async def read_events(request: ChatRequest, connection: Connection) -> AsyncIterator[Batch]:
     """Give the events of an answer; also of a whole one where a stream was asked for.
 
     Raises:
@@ -31,21 +31,23 @@ async def read_events(request: ChatRequest, connection: Connection) -> AsyncIter
         BrokeOff, Silent: the connection broke.
     """
     if not request.stream or connection.headers.get(b"content-type", b"").startswith(b"application/json"):
-        for event in _whole(request, await _read(connection)):
-            yield event
+        yield _whole(request, await _read(connection))
         return
     stream = _Stream(request)
     cut_at = math.inf
     while not stream.is_done:
         more = await _more(connection, cut_at)
-        for event in stream.feed(more or END):
-            yield event
+        said: list[Event] = []
+        try:
+            stream.feed(more or END, said)
+        except AntiphonError:
+            yield said  # what came before it
+            raise
+        yield said
         if not more and not stream.is_done:
             raise EngineFailed("The model's server broke off in the middle of its answer.")
         if stream.is_over:
             cut_at = min(cut_at, anyio.current_time() + CUT_S)
-        if stream.is_accepted and not stream.is_done:
-            yield PAUSE
 
 
 class _Stream:
@@ -54,34 +56,32 @@ class _Stream:
     def __init__(self, request: ChatRequest) -> None:
         self._request, self._reader, self._frames = request, AnswerReader(request), Frames()
         self._held: list[Event] = []
-        self.is_accepted = self.is_done = False
+        self._is_accepted = self.is_done = False
 
     @property
     def is_over(self) -> bool:
         """Whether all is said, and only the end is to come."""
         return self._reader.is_over
 
-    def feed(self, more: bytes) -> Iterator[Event]:
-        """Take bytes; give what they say."""
+    def feed(self, more: bytes, said: list[Event]) -> None:
+        """Take bytes; put down what they say, up to where they are no answer."""
         for data in self._frames.feed(more):
             if data != DONE:
-                yield from self._chunk(data)
+                self._chunk(data, said)
             elif not self.is_done:
                 self.is_done = True
                 end = self._reader.finish()
-                yield from (*self._held, end)
+                said += (*self._held, end)
 
-    def _chunk(self, data: bytes) -> Iterator[Event]:
+    def _chunk(self, data: bytes, said: list[Event]) -> None:
         events = list(self._reader.feed(read_answer(data)))
-        if not self.is_accepted:
-            self.is_accepted = True
-            yield Accepted(guessed_prompt_tokens(self._request), cached_tokens=0, tells_pauses=True)
+        if not self._is_accepted:
+            self._is_accepted = True
+            said.append(Accepted(guessed_prompt_tokens(self._request), cached_tokens=0))
         for event in events:
             # That all is said is told once it is sure: behind it, an answer that breaks off would look whole.
-            if self.is_over and isinstance(event, ChoiceFinished):
-                self._held.append(event)
-            else:
-                yield event
+            ends = isinstance(event, ChoiceFinished) and self.is_over
+            (self._held if ends else said).append(event)
 
 
 async def _more(connection: Connection, cut_at: float) -> bytes:
@@ -93,13 +93,12 @@ async def _more(connection: Connection, cut_at: float) -> bytes:
     return b"data: " + DONE + b"\n"
 
 
-def _whole(request: ChatRequest, body: bytes) -> Iterator[Event]:
+def _whole(request: ChatRequest, body: bytes) -> Batch:
     reader = AnswerReader(request)
     events = list(reader.feed(read_answer(body)))
     end = reader.finish()
-    yield Accepted(end.usage.prompt_tokens if end.usage else guessed_prompt_tokens(request), cached_tokens=0)
-    yield from events
-    yield end
+    prompt_tokens = end.usage.prompt_tokens if end.usage else guessed_prompt_tokens(request)
+    return [Accepted(prompt_tokens, cached_tokens=0), *events, end]
 
 
 async def _read(connection: Connection) -> bytes:
