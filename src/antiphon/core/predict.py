@@ -149,26 +149,28 @@ class Predictor:
         return spoken(events, request.speech, self.senses, choices=request.sampling.n, is_streamed=is_streamed)
 
     async def _told(self, running: Running, batches: AsyncIterator[Batch], take: Take | None) -> None:
-        """Fold an answer's events and record them, on their way to whoever takes them."""
-        fold = running.fold
+        """Note an answer's events on their way to whoever takes them."""
         async for batch in batches:
-            if not batch:
-                continue
-            was_accepted = fold.accepted is not None
-            for event in batch:
-                fold.add(event)
-            if fold.accepted and not was_accepted:
-                self._move(running, Status.STARTED)
-                if running.call.work.request.stream:
-                    await running.beginning.wait()  # Nobody is told of one that a crash could make unknown.
-            if was_accepted or len(batch) > 1:
-                running.last_at = time.monotonic()
-                running.first_at = running.first_at or running.last_at
-            running.tell()
-            if take:
-                await take(batch)
-        if not fold.is_finished:
+            if batch:
+                await self._note(running, batch)
+                if take:
+                    await take(batch)
+        if not running.fold.is_finished:
             raise EngineFailed("The engine stopped in the middle of its answer.")
+
+    async def _note(self, running: Running, batch: Batch) -> None:
+        fold = running.fold
+        was_accepted = fold.accepted is not None
+        for event in batch:
+            fold.add(event)
+        if not was_accepted:
+            self._move(running, Status.STARTED)
+            if running.call.work.request.stream:
+                await running.beginning.wait()  # Nobody is told of one that a crash could make unknown.
+        if was_accepted or len(batch) > 1:
+            running.last_at = time.monotonic()
+            running.first_at = running.first_at or running.last_at
+        running.tell()
 
     def _move(self, running: Running, status: Status) -> None:
         running.move(running.prediction.moved(status))
