@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TextIO
 
 import orjson
@@ -50,9 +51,13 @@ class _Lines:
 def _as_json(_: object, level: str, event: MutableMapping[str, Any]) -> str:
     """A line as JSON; what JSON has no name for is written as text."""
     now = time.time()
-    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-    told = {**event, "level": level, "timestamp": f"{at}.{int(now % 1 * 1e6):06d}Z"}
+    told = {**event, "level": level, "timestamp": f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"}
     return orjson.dumps(told, default=str).decode()
+
+
+@lru_cache(maxsize=1)
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 def configure_log() -> None:

@@ -49,10 +49,13 @@ class Choice:
     def say(self, event: TextDelta) -> None:
         """Take more text."""
         (self.reasoning if event.is_reasoning else self.texts).append(event.text)
-        self.logprobs.extend(event.logprobs)
         self.tokens += event.tokens
-        self.reasoning_tokens += event.tokens if event.is_reasoning else 0
-        self.drafts += event.drafts
+        if event.logprobs:
+            self.logprobs.extend(event.logprobs)
+        if event.is_reasoning:
+            self.reasoning_tokens += event.tokens
+        if event.drafts is not NO_DRAFTS:
+            self.drafts += event.drafts
 
     def call(self, event: CallDelta) -> None:
         """Take a piece of a call.
@@ -120,10 +123,10 @@ class Fold:
         if self.is_finished or (self.accepted is None) != isinstance(event, Accepted):
             raise EngineFailed("The engine answered out of order.")
         match event:
-            case Accepted():
-                self.accepted = event
             case TextDelta():
                 self._open(event.choice).say(event)
+            case Accepted():
+                self.accepted = event
             case CallDelta():
                 self._open(event.choice).call(event)
             case SpeechDelta():
@@ -167,6 +170,8 @@ class Fold:
 
     def _completed(self, counted: Usage, audio_tokens: int) -> Usage:
         """What the engine counted, with what only we know: the speech that was added, and thinking we told apart."""
+        if not audio_tokens and all(choice.reasoning_tokens == 0 for choice in self.choices):
+            return counted
         others = counted.audio_tokens + counted.accepted_prediction_tokens + counted.rejected_prediction_tokens
         seen = sum(choice.reasoning_tokens for choice in self.choices)
         return replace(

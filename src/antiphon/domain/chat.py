@@ -1,7 +1,7 @@
 """A conversation and what is asked of it, as values: valid once they exist."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Literal
 
@@ -9,11 +9,12 @@ from antiphon.domain.media import Hearing, Medium, Sight, Speech
 from antiphon.domain.models import ModelName
 from antiphon.domain.sampling import Sampling
 from antiphon.domain.tools import AnswerFormat, Tools
+from antiphon.domain.values import value
 
 Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCall:
     """A call that an earlier assistant turn made, given back by the client."""
 
@@ -24,7 +25,7 @@ class ToolCall:
     """JSON text as it was generated; not checked."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """One turn. Text parts arrive joined, since no model sees the borders between them."""
 
@@ -45,7 +46,7 @@ class Message:
     """What was taken in for an engine that sees or hears by itself, in order of place."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """A feature a request needs, that not every engine has."""
 
@@ -55,7 +56,7 @@ class Asked:
     """The field that asked for it, as OpenAI writes it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChatRequest:
     """One call, read and checked. What is not here was refused, or is neutral."""
 

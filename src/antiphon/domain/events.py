@@ -5,15 +5,15 @@ point: before it a refusal still gets its true status. Every choice finishes exa
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from antiphon.domain.tools import ToolKind
+from antiphon.domain.values import value
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenLogprob:
     """A token and how likely the model found it."""
 
@@ -26,7 +26,7 @@ class TokenLogprob:
     """The likeliest tokens at this place, likeliest first; their own `top` is empty."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """The engine has taken the request: it fits, and is being read."""
 
@@ -39,7 +39,7 @@ class Accepted:
     """How many of the prompt's tokens are sound."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallHead:
     """What names one tool call."""
 
@@ -48,7 +48,7 @@ class CallHead:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Drafts:
     """Tokens taken from the client's prediction and put to the model."""
 
@@ -65,7 +65,7 @@ class Drafts:
 NO_DRAFTS = Drafts()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextDelta:
     """More text of one choice: whole characters, never any part of a stop string."""
 
@@ -81,7 +81,7 @@ class TextDelta:
     """What became of the prediction since the last event."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallDelta:
     """A tool call begins, or its arguments go on."""
 
@@ -96,7 +96,7 @@ class CallDelta:
     drafts: Drafts = NO_DRAFTS
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SpeechDelta:
     """More of a choice's text, spoken."""
 
@@ -108,7 +108,7 @@ class SpeechDelta:
     """How many tokens it counts as."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChoiceFinished:
     """A choice has all its text and calls."""
 
@@ -120,7 +120,7 @@ class ChoiceFinished:
     """Everything that became of the prediction, where the engine drafts."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """What a call cost. Every counter is a whole number of tokens; the details are parts of the totals."""
 
@@ -139,7 +139,7 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """Every choice has finished."""
 
@@ -153,7 +153,7 @@ Batch = Sequence[Event]
 """Events that came together, in their order: they are passed on together, and at once. May be empty."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompletedCall:
     """One tool call, whole or as far as it came."""
 
@@ -162,7 +162,7 @@ class CompletedCall:
     """Its arguments, or its input."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CompletedChoice:
     """One choice, whole or as far as it came."""
 
@@ -176,7 +176,7 @@ class CompletedChoice:
     """The text, spoken; None where it is not."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Completion:
     """An answer, whole or as far as it came."""
 

@@ -1,7 +1,8 @@
 """Whose a key is, and how much may be asked with it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 Window = Literal["minute", "day", "month"]
@@ -29,7 +30,7 @@ class KeyLimits:
     @property
     def is_any(self) -> bool:
         """Whether anything is limited."""
-        return any(getattr(self, field.name) is not None for field in fields(self))
+        return self != NO_LIMITS
 
 
 NO_LIMITS = KeyLimits()
@@ -46,7 +47,12 @@ class Holder:
 
 def window_of(window: Window, at_s: float) -> tuple[int, int]:
     """Give when the window that holds a moment began and when it ends, in epoch seconds; days and months are UTC's."""
-    at = datetime.fromtimestamp(at_s, UTC).replace(second=0, microsecond=0)
+    return _window_of(window, int(at_s // 60))
+
+
+@lru_cache(maxsize=64)
+def _window_of(window: Window, minute: int) -> tuple[int, int]:
+    at = datetime.fromtimestamp(60 * minute, UTC)
     if window == "minute":
         return int(at.timestamp()), int((at + timedelta(minutes=1)).timestamp())
     at = at.replace(hour=0, minute=0)

@@ -1,9 +1,10 @@
 """A prediction: one call's life, from the queue to its one terminal state."""
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from uuid import UUID
+
+from antiphon.domain.values import value
 
 
 class Status(StrEnum):
@@ -52,7 +53,7 @@ class CancelReason(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prediction:
     """One call, as it stands now."""
 
@@ -76,4 +77,5 @@ class Prediction:
         """
         if status not in MOVES[self.status]:
             raise ValueError(f"a prediction cannot move from {self.status} to {status}")
-        return replace(self, status=status, reason=reason)
+        its = self.id, self.account, self.model, self.version, self.created_us
+        return Prediction(*its, status, reason, self.receipt)

@@ -1,14 +1,16 @@
 """How the next token is chosen: one line a parameter, with the meaning OpenAI's API reference gives it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
+
+from antiphon.domain.values import value
 
 MAX_TOP_LOGPROBS = 20
 MAX_STOPS = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sampling:
     """The sampling parameters of one request, each at its neutral value unless asked for."""
 

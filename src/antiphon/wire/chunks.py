@@ -42,9 +42,14 @@ class ChunkWriter:
         # Every chunk of an answer begins and ends alike: written once, so that a token costs its own bytes only.
         self._before = b"data: " + orjson.dumps(before)[:-1] + b',"choices":'
         self._after = b"," + orjson.dumps(after)[1:-1]
+        self._around = None if form.logprobs or form.is_spoken or form.include_obfuscation else self._around_texts()
+        """What stands before and behind the text of each choice, where nothing else in its chunks changes."""
 
     def event(self, event: Event) -> bytes:
         """Give the frames an event makes; none for the end."""
+        if self._around and isinstance(event, TextDelta) and not event.is_reasoning:
+            before, behind = self._around[event.choice]
+            return before + orjson.dumps(event.text) + behind
         match event:
             case TextDelta() | SpeechDelta() | CallDelta():
                 return self._chunk(event.choice, self._said(event), logprobs=self._logprobs(event))
@@ -56,6 +61,11 @@ class ChunkWriter:
                 return before + self._chunk(event.choice, {}, reason=event.reason)
             case Finished():
                 return b""
+
+    def _around_texts(self) -> list[tuple[bytes, bytes]]:
+        frames = (self._chunk(choice, {"content": ""}) for choice in range(self._choices))
+        cut = [frame.partition(b'"content":""') for frame in frames]
+        return [(before + b'"content":', behind) for before, _, behind in cut]
 
     def opening(self) -> bytes:
         """Give the frames of `Accepted` as one, for streams that can be cut between any two and taken up again."""

@@ -1,6 +1,6 @@
 """An upstream's answer, whole or in chunks, to events: what it gets wrong is put right, what is no answer refused."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from antiphon.core.writing import ChoiceWriter
@@ -35,14 +35,11 @@ class AnswerReader:
         sampling = request.sampling
         self._choices = [_ChoiceReader(index, request) for index in range(sampling.n)]
         self._said: dict[str, object] | None = None
-
-    @property
-    def is_over(self) -> bool:
+        self.is_over = False
         """Whether every choice has finished."""
-        return all(choice.is_finished for choice in self._choices)
 
-    def feed(self, answer: Answer) -> Iterator[Event]:
-        """Take a whole answer, or the next chunk; give what it says.
+    def feed(self, answer: Answer, out: list[Event]) -> None:
+        """Take a whole answer, or the next chunk; put down what it says.
 
         Raises:
             EngineFailed: it is none, or says how it failed.
@@ -54,7 +51,10 @@ class AnswerReader:
             self._said = answer.usage
         for choice in answer.choices or ():
             if 0 <= choice.index < len(self._choices):
-                yield from self._choices[choice.index].feed(choice)
+                reader = self._choices[choice.index]
+                reader.feed(choice, out)
+                if reader.is_finished:
+                    self.is_over = all(one.is_finished for one in self._choices)
 
     def finish(self) -> Finished:
         """End it.
@@ -81,36 +81,36 @@ class _ChoiceReader:
         """Whether there is text, and none of it has the log-probabilities that were asked for."""
         self.is_finished = False
 
-    def feed(self, choice: Choice) -> Iterator[Event]:
+    def feed(self, choice: Choice, out: list[Event]) -> None:
         if self.is_finished:
             return
         said = choice.delta or choice.message
         if said is not None:
-            yield from self._say(said, choice.logprobs.content if choice.logprobs else None)
+            self._say(said, choice.logprobs.content if choice.logprobs else None, out)
         if choice.finish_reason and not self.is_finished:
             reason = _REASONS.get(choice.finish_reason)
             if reason is None:
                 raise EngineFailed("The model's server gave up.")
-            yield from self._end("content_filter" if self._is_refused else reason)
+            self._end("content_filter" if self._is_refused else reason, out)
 
-    def _say(self, said: Said, entries: list[Entry] | None) -> Iterator[Event]:
+    def _say(self, said: Said, entries: list[Entry] | None, out: list[Event]) -> None:
         if thought := said.reasoning_content or said.reasoning:
             self._tokens += 1
             self.reasoning_tokens += 1
-            yield TextDelta(self._index, thought, 1, is_reasoning=True)
+            out.append(TextDelta(self._index, thought, 1, is_reasoning=True))
         self._is_refused |= bool(said.refusal)
         text = said.text
         if text or (entries and self._has_logprobs):
-            yield from self._write(text, entries or () if self._has_logprobs else ())
+            self._write(text, entries or () if self._has_logprobs else (), out)
         # What stands behind a stop string was never said.
         for place, call in enumerate(() if self.is_finished else said.calls):
             self._tokens += 1
-            yield from self._calls.take(call, place)
+            out.extend(self._calls.take(call, place))
 
-    def _write(self, text: str, entries: Iterable[Entry]) -> Iterator[Event]:
+    def _write(self, text: str, entries: Iterable[Entry], out: list[Event]) -> None:
         if self._writer is None:
             self._tokens += 1
-            yield TextDelta(self._index, text, 1)
+            out.append(TextDelta(self._index, text, 1))
             return
         tokens = tuple(_logprob(entry, self._most_top) for entry in entries)
         self._lacks_logprobs = self._has_logprobs and not tokens and (self._lacks_logprobs or not self._tokens)
@@ -119,30 +119,30 @@ class _ChoiceReader:
             delta, stopped = self._writer.add(text.encode())
             if tokens and delta:
                 delta = replace(delta, logprobs=tokens)
-            yield from self._told(delta, stopped=stopped)
+            self._told(delta, out, stopped=stopped)
             return
         for token in tokens:
             delta, stopped = self._writer.add(token.bytes, token)
-            yield from self._told(delta, stopped=stopped)
+            self._told(delta, out, stopped=stopped)
             if stopped:
                 return
 
-    def _told(self, delta: TextDelta | None, *, stopped: bool) -> Iterator[Event]:
+    def _told(self, delta: TextDelta | None, out: list[Event], *, stopped: bool) -> None:
         if delta is not None:
             self._tokens += delta.tokens
-            yield delta
+            out.append(delta)
         if stopped:
-            yield from self._end("stop")
+            self._end("stop", out)
 
-    def _end(self, reason: FinishReason) -> Iterator[Event]:
+    def _end(self, reason: FinishReason, out: list[Event]) -> None:
         if self._writer is not None and (rest := self._writer.finish()):
             self._tokens += rest.tokens
-            yield rest
-        yield from self._calls.finish()
+            out.append(rest)
+        out.extend(self._calls.finish())
         if self._lacks_logprobs:
             raise EngineFailed("The model's server gave no log-probabilities.")
         self.is_finished = True
-        yield ChoiceFinished(self._index, reason, self._tokens)
+        out.append(ChoiceFinished(self._index, reason, self._tokens))
 
 
 def _logprob(entry: Entry, most_top: int = 0) -> TokenLogprob:

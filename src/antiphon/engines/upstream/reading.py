@@ -74,14 +74,16 @@ class _Stream:
                 said += (*self._held, end)
 
     def _chunk(self, data: bytes, said: list[Event]) -> None:
-        events = list(self._reader.feed(read_answer(data)))
+        events: list[Event] = []
+        self._reader.feed(read_answer(data), events)
         if not self._is_accepted:
             self._is_accepted = True
             said.append(Accepted(guessed_prompt_tokens(self._request), cached_tokens=0))
-        for event in events:
-            # That all is said is told once it is sure: behind it, an answer that breaks off would look whole.
-            ends = isinstance(event, ChoiceFinished) and self.is_over
-            (self._held if ends else said).append(event)
+        # That all is said is told once it is sure: behind it, an answer that breaks off would look whole.
+        if self.is_over:
+            self._held += [event for event in events if isinstance(event, ChoiceFinished)]
+            events = [event for event in events if not isinstance(event, ChoiceFinished)]
+        said += events
 
 
 async def _more(connection: Connection, cut_at: float) -> bytes:
@@ -95,7 +97,8 @@ async def _more(connection: Connection, cut_at: float) -> bytes:
 
 def _whole(request: ChatRequest, body: bytes) -> Batch:
     reader = AnswerReader(request)
-    events = list(reader.feed(read_answer(body)))
+    events: list[Event] = []
+    reader.feed(read_answer(body), events)
     end = reader.finish()
     prompt_tokens = end.usage.prompt_tokens if end.usage else guessed_prompt_tokens(request)
     return [Accepted(prompt_tokens, cached_tokens=0), *events, end]
