@@ -5,10 +5,9 @@ from collections.abc import Iterable
 
 from uvicorn._types import ASGISendCallable
 
+from antiphon.api.exchange import Header
 from antiphon.domain.errors import AntiphonError, InvalidKey, RateLimited, Unavailable
 from antiphon.wire.openai import error_body
-
-Header = tuple[bytes, bytes]
 
 JSON: Header = (b"content-type", b"application/json")
 CLOSE: Header = (b"connection", b"close")

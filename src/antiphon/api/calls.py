@@ -1,11 +1,10 @@
 """From a request's bytes to a call that may run: what chat completions and predictions have in common."""
 
 import math
-from uuid import UUID
 
 from uvicorn._types import HTTPScope
 
-from antiphon.api.answer import Header
+from antiphon.api.exchange import Header, exchange_of
 from antiphon.api.incoming import header, preference
 from antiphon.api.services import Services
 from antiphon.core.limits import Ticket
@@ -37,13 +36,12 @@ def call_of(
     if request.store:
         need_records(services, "store")
     account: str = scope["state"]["account"]
-    prediction_id: UUID = scope["state"]["request_id"]
     resolved = services.registry.resolve(request.model, account)
     contract = fit(request, resolved, services.predictor.senses)
     if request.ignored and preference(scope, b"handling") == b"strict":
         raise InvalidRequest(tuple(map(_unknown, request.ignored)))
     deadline_s = min(services.deadline_s, resolved.model.deadline_s, _asked_deadline_s(scope))
-    work = Work(prediction_id, account, request)
+    work = Work(exchange_of(scope).request_id, account, request)
     return Call(work, resolved, contract, deadline_s, body, webhook, is_streamed, scope["state"]["ticket"])
 
 
@@ -57,7 +55,9 @@ async def let_in(services: Services, scope: HTTPScope) -> Ticket:
     ticket = scope["state"]["ticket"] = await services.limiter.admit(scope["state"]["holder"])
     if standing := ticket.standing:
         told = {"limit": standing.limit, "remaining": standing.remaining, "reset": standing.reset}
-        scope["state"]["headers"] = [(f"x-ratelimit-{name}".encode(), b"%d" % value) for name, value in told.items()]
+        exchange_of(scope).own_headers = [
+            (f"x-ratelimit-{name}".encode(), b"%d" % value) for name, value in told.items()
+        ]
     return ticket
 
 

@@ -3,13 +3,12 @@
 import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-from antiphon.api import answer
 from antiphon.api.calls import call_of, let_in, receipt_headers
-from antiphon.api.gone import Gone, gone_of
+from antiphon.api.exchange import Exchange, exchange_of
 from antiphon.api.incoming import ClientLeft, read_body, refuse_body
 from antiphon.api.pulse import beating
 from antiphon.api.repeats import Repeats, key_of
-from antiphon.api.replies import EventReply, Reply, WholeReply
+from antiphon.api.replies import EventReply, Reply, WholeReply, refuse
 from antiphon.api.services import Services
 from antiphon.api.sources import Own, Source
 from antiphon.core.running import Call
@@ -29,6 +28,7 @@ class ChatCompletions:
 
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answer one request."""
+        exchange = exchange_of(scope)
         try:
             with await let_in(self._services, scope) as ticket:
                 call = await self._read(scope, receive)
@@ -41,9 +41,9 @@ class ChatCompletions:
             await refuse_body(send, receive, error)
             return
         except AntiphonError as error:
-            await answer.error(send, error, [answer.CLOSE] if isinstance(error, Draining) else [])
+            refuse(exchange, error)
             return
-        await serve(source, _reply(call, source, send), gone_of(scope))
+        await serve(source, _reply(call, source, exchange), exchange)
 
     async def _read(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> Call:
         """Do everything that comes before a prediction exists.
@@ -65,23 +65,23 @@ class ChatCompletions:
         return found or Own(predictor, predictor.begin(call))
 
 
-async def serve(source: Source, reply: Reply, gone: Gone) -> None:
+async def serve(source: Source, reply: Reply, exchange: Exchange) -> None:
     """Read an answer into its reply for as long as its client is there."""
-    gone.watch(source.leave)
+    exchange.watch(source.leave)
     try:
-        async with beating(reply) as take:
+        with beating(reply) as take:
             await source.play(take)
-        await reply.done(source)
+        reply.done(source)
     except AntiphonError as error:
-        await reply.fail(error)
+        reply.fail(error)
     except Exception as error:  # noqa: BLE001 - where a request ends: the client hears that it did
         _log.exception("prediction failed", request_id=source.completion_id)
-        await reply.fail(tell(error))
+        reply.fail(tell(error))
     finally:
-        gone.forget()
+        exchange.forget()
 
 
-def _reply(call: Call, source: Source, send: ASGISendCallable) -> Reply:
+def _reply(call: Call, source: Source, exchange: Exchange) -> Reply:
     request = call.work.request
     head = ReplyHead(source.completion_id, source.created, request.model_text, source.fingerprint)
-    return (EventReply if request.stream else WholeReply)(send, request, head, receipt_headers(call))
+    return (EventReply if request.stream else WholeReply)(exchange, request, head, receipt_headers(call))

@@ -3,12 +3,12 @@
 import re
 import time
 from collections.abc import Mapping
-from uuid import UUID, uuid4
 
 import structlog
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 from antiphon.api import answer
+from antiphon.api.exchange import exchange_of
 from antiphon.core.ports import Keys
 from antiphon.domain.errors import AntiphonError, InvalidKey, tell
 from antiphon.domain.limits import Holder
@@ -39,27 +39,26 @@ class Front:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        request_id, begun = uuid4(), time.perf_counter()
-        scope["state"]["request_id"] = request_id
-        sender = _Sender(send, request_id, begun, scope)
+        exchange = exchange_of(scope)
+        exchange.begin()
         try:
             if scope["path"] not in PUBLIC:
                 holder = scope["state"]["holder"] = await self._holder(scope)
                 scope["state"]["account"] = holder.account
             app = self._direct.get((scope["method"], scope["path"]), self._app)
-            await app(scope, receive, sender)
+            await app(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the net: nothing of it may reach a client but its kind
             if not isinstance(error, AntiphonError):
-                _log.exception("request failed", request_id=str(request_id), path=_safe(scope["path"]))
-            if sender.status is None:
-                await answer.error(sender, tell(error))
+                _log.exception("request failed", request_id=str(exchange.request_id), path=_safe(scope["path"]))
+            if exchange.status is None:
+                await answer.error(send, tell(error))
         _log.info(
             "request",
-            request_id=str(request_id),
+            request_id=str(exchange.request_id),
             method=scope["method"],
             path=_safe(scope["path"]),
-            status=sender.status,
-            ms=round((time.perf_counter() - begun) * 1000, 1),
+            status=exchange.status,
+            ms=round((time.perf_counter() - exchange.begun) * 1000, 1),
         )
 
     async def _holder(self, scope: HTTPScope) -> Holder:
@@ -74,23 +73,6 @@ class Front:
         if holder is None:
             raise InvalidKey("A valid key is needed: send it as 'Authorization: Bearer <key>'.")
         return holder
-
-
-class _Sender:
-    """`send`, with the headers that every answer has."""
-
-    def __init__(self, send: ASGISendCallable, request_id: UUID, begun: float, scope: HTTPScope) -> None:
-        self._send, self._begun, self._state = send, begun, scope["state"]
-        self._request_id = (b"x-request-id", str(request_id).encode())
-        self.status: int | None = None
-
-    async def __call__(self, event: ASGISendEvent) -> None:
-        if event["type"] == "http.response.start":
-            self.status = event["status"]
-            took = (b"openai-processing-ms", b"%d" % ((time.perf_counter() - self._begun) * 1000))
-            own = self._state.get("headers", ()) if self.status < 400 else ()  # noqa: PLR2004 - refusals say it themselves
-            event["headers"] = [*event["headers"], self._request_id, took, *own]
-        await self._send(event)
 
 
 def _safe(text: str) -> str:

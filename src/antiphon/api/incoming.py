@@ -25,7 +25,10 @@ class ClientLeft(Exception):
 
 def header(scope: HTTPScope, name: bytes) -> bytes | None:
     """Give a header's value; None when it was not sent."""
-    return next((value for key, value in scope["headers"] if key == name), None)
+    for key, value in scope["headers"]:
+        if key == name:
+            return value
+    return None
 
 
 def path_params(scope: HTTPScope) -> Mapping[str, str]:

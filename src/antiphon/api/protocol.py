@@ -10,12 +10,15 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from antiphon.api.gone import KEY, Gone
+from antiphon.api.exchange import KEY, Exchange
 from antiphon.domain.errors import AntiphonError, HeadersTooLarge, MalformedHttp
 from antiphon.wire.openai import error_body
 
@@ -65,7 +68,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = True
         self._refusal: AntiphonError = MalformedHttp("The request is not valid HTTP/1.1.")
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._cycles: deque[RequestResponseCycle] = deque()
+        self._cycles: deque[Exchange] = deque()
         """The requests of this connection that are not answered to their end, in their order."""
         self._sent_bytes = self._body_bytes = 0
         """Of the current request behind its head: what came, and what of it was body."""
@@ -105,7 +108,7 @@ class Protocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
             if not cycle.response_complete:
-                cycle.scope["state"][KEY].tell()
+                cycle.left()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -145,13 +148,37 @@ class Protocol(HttpToolsProtocol):
             self._refusal = refusal
             raise _Refused
         self._arm("receive", BODY_S, self._cut)
-        self.scope["state"][KEY] = Gone()
-        super().on_headers_complete()
-        self._cycles.append(self.cycle)
+        self._resolve()
+        self.cycle = exchange = Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=self.scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        self.scope["state"][KEY] = exchange
+        # uvicorn stops reading where a client sends ahead, and would not hear that it leaves.
+        if self._active is None:
+            self._start_asgi_task(exchange, self.app)
+        else:
+            self.pipeline.appendleft((exchange, self.app))
+        self._cycles.append(exchange)
         if len(self.pipeline) > MOST_AHEAD:
             self._cut()
-        else:
-            self.flow.resume_reading()  # uvicorn stops reading here, and would not hear that the client leaves
+
+    def _resolve(self) -> None:
+        """Put down in the scope what is asked for."""
+        scope, target = self.scope, httptools.parse_url(self.url)
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = self.parser.get_http_version()
+        scope["raw_path"], scope["query_string"] = target.path, target.query or b""
+        scope["path"] = unquote(target.path.decode("ascii"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # What comes behind the body was never judged, so it is not read.
@@ -170,7 +197,7 @@ class Protocol(HttpToolsProtocol):
         """What is wrong with the headers, if anything is."""
         if len(self.url) > TARGET_BYTES:
             return HeadersTooLarge(f"The request target is longer than {TARGET_BYTES} bytes.")
-        size = sum(len(name) + len(value) for name, value in self.headers)
+        size = sum(map(len, chain.from_iterable(self.headers)))
         if len(self.headers) > HEADER_COUNT or size > HEADER_BYTES:
             return HeadersTooLarge(f"At most {HEADER_COUNT} headers of {HEADER_BYTES} bytes in all are read.")
         hosts = [value for name, value in self.headers if name == b"host"]
@@ -219,7 +246,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     @property
-    def _active(self) -> RequestResponseCycle | None:
+    def _active(self) -> Exchange | None:
         """The request that is being answered."""
         while self._cycles and self._cycles[0].response_complete:
             self._cycles.popleft()

@@ -1,0 +1,139 @@
+"""One request on a connection and its answer: uvicorn's, which any ASGI application can use, and a shorter way of ours.
+
+An application sends an answer by two awaits, and uvicorn looks at each header with two regular expressions. What
+answers chat requests knows what it sends: it writes an answer, or the next part of one, with one call that never waits.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from uuid import UUID, uuid4
+
+from uvicorn._types import ASGISendEvent, HTTPScope
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+Header = tuple[bytes, bytes]
+
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+_CLOSE = b"connection: close\r\n"
+_END = b"0\r\n\r\n"
+
+
+class Exchange(RequestResponseCycle):
+    """One request and its answer."""
+
+    request_id: UUID
+    begun: float
+    """When it came, in seconds of `time.perf_counter`."""
+    status: int | None = None
+    """Of its answer, once that has begun."""
+    own_headers: Sequence[Header] = ()
+    """What a success says beside its own: how much of a limit is left."""
+    has_left = False
+    """Whether the client has gone before all was answered."""
+    _when_left: Callable[[], None] | None = None
+
+    def begin(self) -> None:
+        """Give it an id, and see the time."""
+        self.request_id, self.begun = uuid4(), time.perf_counter()
+
+    # -- the answer
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send a part of an answer, as ASGI has it."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._common()]
+        await super().send(message)
+
+    def whole(self, status: int, headers: Sequence[Header], data: bytes) -> None:
+        """Send an answer. Headers are trusted: no byte of theirs is a client's that was not looked at."""
+        if self._begins(status):
+            head = self._head(status, [*headers, (b"content-length", b"%d" % len(data))])
+            self.transport.write(head + b"\r\n" + data)
+            self._complete()
+
+    def start(self, status: int, headers: Sequence[Header], data: bytes = b"") -> None:
+        """Send an answer's status and headers and the first part of its body; the length of all is not known yet."""
+        if self._begins(status):
+            self.chunked_encoding = True
+            self.transport.write(b"".join((self._head(status, headers), _CHUNKED, b"\r\n", _chunk(data))))
+
+    def write(self, data: bytes) -> None:
+        """Send more of its body."""
+        if not self.disconnected:
+            self.transport.write(_chunk(data))
+
+    def end(self, data: bytes = b"") -> None:
+        """Send the rest of its body."""
+        if not self.disconnected:
+            self.transport.write(_chunk(data) + _END)
+            self._complete()
+
+    async def drained(self) -> None:
+        """Wait until the client has read so much that more may be sent."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+
+    def _begins(self, status: int) -> bool:
+        """Begin an answer; False when nobody is there to hear it."""
+        if self.status is not None:
+            raise RuntimeError("an answer begins once")
+        self.status = status
+        self.response_started = not self.disconnected
+        self.waiting_for_100_continue = False
+        return self.response_started
+
+    def _common(self) -> list[Header]:
+        """What every answer says."""
+        took = b"%d" % ((time.perf_counter() - self.begun) * 1000)
+        said = [(b"x-request-id", str(self.request_id).encode()), (b"openai-processing-ms", took)]
+        # Refusals say by themselves what is left.
+        return [*said, *self.own_headers] if self.status and self.status < HTTPStatus.BAD_REQUEST else said
+
+    def _head(self, status: int, headers: Sequence[Header]) -> bytes:
+        lines = [b"%b: %b\r\n" % header for header in (*headers, *self._common())]
+        if not self.keep_alive:
+            lines.append(_CLOSE)
+        return b"".join((_LINES[status], *lines))
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+    # -- the client
+
+    def left(self) -> None:
+        """The client has gone; told once, by whoever holds the connection."""
+        if not self.has_left:
+            self.has_left = True
+            if self._when_left:
+                self._when_left()
+
+    def watch(self, action: Callable[[], None]) -> None:
+        """Do something when the client goes; at once if it has."""
+        self._when_left = action
+        if self.has_left:
+            action()
+
+    def forget(self) -> None:
+        """Do nothing then."""
+        self._when_left = None
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+KEY = "exchange"
+"""Under this name it stands in a scope's state."""
+
+
+def exchange_of(scope: HTTPScope) -> Exchange:
+    """Give the exchange of a request."""
+    found: Exchange = scope["state"][KEY]
+    return found
