@@ -58,7 +58,8 @@ async def read_body(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: 
         BodyTooLarge: by its announced length, or while it is counted.
         ClientLeft: the client is gone.
     """
-    if not _JSON.fullmatch((header(scope, b"content-type") or b"").strip()):
+    kind = (header(scope, b"content-type") or b"").strip()
+    if kind != b"application/json" and not _JSON.fullmatch(kind):
         raise UnsupportedMediaType("Send the request as Content-Type: application/json.")
     return b"".join([piece async for piece in read_pieces(scope, receive, most_bytes)])
 
@@ -73,10 +74,8 @@ async def read_pieces(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes
     """
     if (header(scope, b"content-encoding") or b"identity").strip().lower() != b"identity":
         raise UnsupportedMediaType("Send the request body without Content-Encoding.")
-    announced = header(scope, b"content-length")
-    too_large = BodyTooLarge(f"The request body is larger than {most_bytes} bytes.")
-    if announced is not None and int(announced) > most_bytes:
-        raise too_large
+    if int(header(scope, b"content-length") or 0) > most_bytes:
+        raise _too_large(most_bytes)
     size, more = 0, True
     while more:
         message = await receive()
@@ -85,8 +84,12 @@ async def read_pieces(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes
         size += len(message["body"])
         more = message["more_body"]
         if size > most_bytes:
-            raise too_large
+            raise _too_large(most_bytes)
         yield message["body"]
+
+
+def _too_large(most_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is larger than {most_bytes} bytes.")
 
 
 async def discard(receive: ASGIReceiveCallable) -> None:

@@ -100,6 +100,8 @@ class Fold:
         self.is_finished = False
         self.counted: Usage | None = None
         """What the engine counted in the end, where it does."""
+        self._usage: Usage | None = None
+        """What it cost, once it has finished."""
 
     @classmethod
     def of(cls, completion: Completion) -> "Fold":
@@ -150,6 +152,14 @@ class Fold:
     @property
     def usage(self) -> Usage:
         """What the answer cost so far."""
+        if self._usage is None:
+            usage = self._added_up()
+            if not self.is_finished:
+                return usage
+            self._usage = usage
+        return self._usage
+
+    def _added_up(self) -> Usage:
         if self.accepted is None:
             return Usage()
         audio_tokens = sum(choice.audio_tokens for choice in self.choices)

@@ -4,10 +4,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy import Connection, Dialect, bindparam, insert, select, text, update
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from antiphon.core.running import Running
 from antiphon.domain.chat import ChatRequest
@@ -55,7 +57,7 @@ def apply(changes: Sequence[Change], instance: str, pack: Pack, connection: Conn
     """
     begun = [whole_row(one.running, one.state, instance, pack) for one in changes if one.is_new]
     if begun:
-        connection.execute(insert(predictions), begun)
+        _insert(connection, begun)
         models = Counter(row["model"] for row in begun)
         connection.execute(_COUNT, [{"model": model, "count": models[model]} for model in sorted(models)])
     moves = [change for change in changes if not change.is_new]
@@ -69,6 +71,20 @@ def apply(changes: Sequence[Change], instance: str, pack: Pack, connection: Conn
     if stored:
         connection.execute(_LABEL, stored)
     return lost
+
+
+def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert predictions: their values are of types that both drivers take as they are, which saves a look at each."""
+    statement = _inserted(connection.dialect)
+    names = statement.positiontup or ()
+    connection.exec_driver_sql(statement.string, [tuple(map(row.__getitem__, names)) for row in rows])
+
+
+@lru_cache(maxsize=2)
+def _inserted(dialect: Dialect) -> SQLCompiler:
+    compiled = insert(predictions).compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)  # noqa: S101 - for the type checker
+    return compiled
 
 
 def _label_rows(state: Prediction, request: ChatRequest) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from antiphon.domain.errors import BodyTooLarge, InvalidRequest
@@ -80,13 +81,7 @@ def read_json(body: bytes, limits: Limits) -> Any:
         raise BodyTooLarge(f"The request body is larger than {limits.body_bytes} bytes.")
     _judge(body, limits)
     try:
-        tree = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object(limits.object_keys),
-            parse_constant=_constant,
-            parse_float=_float,
-            parse_int=_integer,
-        )
+        tree = _decoder(limits.object_keys).decode(body.decode("utf-8"))
     except _Refused as refused:
         refuse(refused.msg, refused.kind, refused.code)
     except UnicodeDecodeError:
@@ -123,6 +118,13 @@ def _judge(body: bytes, limits: Limits) -> None:
         brackets = shorter
     if brackets or closers > limits.nodes:
         refuse("The request body is not valid JSON, or nests too deeply.")
+
+
+@lru_cache(maxsize=8)
+def _decoder(most_keys: int) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_object(most_keys), parse_constant=_constant, parse_float=_float, parse_int=_integer
+    )
 
 
 def _object(most: int) -> Any:
