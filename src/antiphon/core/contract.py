@@ -106,14 +106,14 @@ class Contract:
         """
         choices: list[ReadChoice] = []
         async for batch in batches:
-            if not (choices or any(isinstance(event, Accepted | CallDelta) for event in batch)):
+            if batch and isinstance(batch[0], Accepted):
+                choices = self._choices(batch[0])
+            if not (choices or any(isinstance(event, CallDelta) for event in batch)):
                 yield batch
                 continue
             told: list[Event] = []
             try:
                 for event in batch:
-                    if isinstance(event, Accepted):
-                        choices = self._choices(event)
                     await self._read(event, choices, told)
             except Exception:
                 yield told  # what was said before it
