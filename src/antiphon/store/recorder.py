@@ -69,8 +69,12 @@ class _Draft:
 
     def rests_s(self, now: float, most_s: float) -> float:
         """How long it may still stay unwritten; what is in the store already is kept true there."""
-        is_due = not self.is_new or any(ticket.is_awaited for ticket in self.tickets)
+        is_due = not self.is_new or self._is_awaited()
         return 0.0 if is_due else max(0.0, self.since + most_s - now)
+
+    def _is_awaited(self) -> bool:
+        first, *others = self.tickets
+        return first.is_awaited or any(ticket.is_awaited for ticket in others)
 
     def settle(self, error: StorageUnavailable | None = None) -> None:
         self.is_settled = True

@@ -1,5 +1,7 @@
 """Waiting for the store: who waits for what, and whether anything still runs that does not."""
 
+import asyncio  # noqa: TID251 - a future is what one waiter needs; an event costs three times as much
+
 import anyio
 
 from antiphon.domain.errors import StorageUnavailable
@@ -31,34 +33,34 @@ class Hold:
 class Ticket:
     """Tells when something is written."""
 
-    __slots__ = ("_error", "_event", "_hold", "_is_done")
+    __slots__ = ("_error", "_hold", "_is_done", "_waiters", "is_awaited")
 
     def __init__(self, hold: "Hold") -> None:
         self._hold = hold
-        self._event: anyio.Event | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._error: StorageUnavailable | None = None
         self._is_done = False
-
-    @property
-    def is_awaited(self) -> bool:
+        self.is_awaited = False
         """Whether anybody waits, or has."""
-        return self._event is not None
 
     def settle(self, error: StorageUnavailable | None = None) -> None:
         """Say that it is written, or will be; or why it will not."""
         self._is_done, self._error = True, error
-        if self._event:
-            self._event.set()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def wait(self) -> None:
         """See core.ports.Writing."""
         if not self._is_done:
-            self._event = self._event or anyio.Event()
+            self.is_awaited = True
             self._hold.held += 1
             self._hold.news.set()
             self._hold.look()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
             try:
-                await self._event.wait()
+                await waiter
             finally:
                 self._hold.held -= 1
         if self._error:
