@@ -54,6 +54,8 @@ class Gateway:
     headers: Mapping[str, str] = field(default_factory=dict)
     streams: bool = True
     """Whether it streams; Portkey's answers the mock's streams with 500."""
+    home: Path = Path()
+    """Antiphon's data directory."""
 
     def load(self, connections: int, seconds: float, *, is_streamed: bool) -> Loaded:
         body = BODY | {"model": self.model} | ({"stream": True} if is_streamed else {})
@@ -121,7 +123,8 @@ def listening(
 
 
 @contextlib.contextmanager
-def antiphon(mock: int) -> Iterator[Gateway]:
+def antiphon(mock: int, more: str = "", *command: str) -> Iterator[Gateway]:
+    """Run Antiphon, with more in its configuration; `command` runs it, if it is not `antiphon serve`."""
     config = f"""
 [models."bench/mock"]
 slots = 128
@@ -133,12 +136,13 @@ base_url = "http://127.0.0.1:{mock}/v1"
 model = "mock"
 kind = "openai"
 """
-    with tempfile.TemporaryDirectory() as folder, server(config, Path(folder)) as (port, process):
+    with tempfile.TemporaryDirectory() as folder, server(config + more, Path(folder), *command) as (port, process):
         limits = [f"--limit={limit}" for limit in LIMITS]
         where = os.environ | {"ANTIPHON_HOME": folder, "ANTIPHON_CONFIG": str(Path(folder, "antiphon.toml"))}
         command = [sys.executable, "-m", "antiphon.cli", "keys", "create", "--account", "bench", *limits]
         made = subprocess.run(command, env=where, capture_output=True, text=True, check=True)
-        yield Gateway("Antiphon", port, process.pid, "bench/mock", made.stdout.splitlines()[-1])
+        key = made.stdout.splitlines()[-1]
+        yield Gateway("Antiphon", port, process.pid, "bench/mock", key, home=Path(folder))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,12 @@
 """Names, moves and errors."""
 
+import time
+import uuid
+
 import pytest
 
 from antiphon.domain import errors
+from antiphon.domain.ids import new_id
 from antiphon.domain.models import ModelName
 from antiphon.domain.prediction import MOVES, Prediction, Status
 
@@ -72,3 +76,13 @@ def test_a_field_is_written_as_openai_writes_it():
     fault = errors.FieldFault(("body", "messages", 0, "content", 1, "text"), "", "", "")
     assert fault.param == "messages[0].content[1].text"
     assert errors.FieldFault(("body",), "", "", "").param is None
+
+
+def test_ids_are_uuids_of_version_7_that_sort_by_their_time_and_are_never_given_twice():
+    before = time.time_ns() // 1_000_000
+    ids = [new_id() for _ in range(10_000)]
+    after = time.time_ns() // 1_000_000
+    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
+    assert all(before <= one.int >> 80 <= after for one in ids)
+    assert len({one.int & ((1 << 76) - 1) for one in ids}) == len(ids)
+    assert [one.int >> 80 for one in ids] == sorted(one.int >> 80 for one in ids)

@@ -7,10 +7,12 @@ answers chat requests knows what it sends: it writes an answer, or the next part
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from uvicorn._types import ASGISendEvent, HTTPScope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from antiphon.domain.ids import new_id
 
 Header = tuple[bytes, bytes]
 
@@ -36,7 +38,7 @@ class Exchange(RequestResponseCycle):
 
     def begin(self) -> None:
         """Give it an id, and see the time."""
-        self.request_id, self.begun = uuid4(), time.perf_counter()
+        self.request_id, self.begun = new_id(), time.perf_counter()
 
     # -- the answer
 

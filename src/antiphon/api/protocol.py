@@ -13,13 +13,13 @@ from http import HTTPStatus
 from itertools import chain
 from typing import Any
 from urllib.parse import unquote
-from uuid import uuid4
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from antiphon.api.exchange import KEY, Exchange
 from antiphon.domain.errors import AntiphonError, HeadersTooLarge, MalformedHttp
+from antiphon.domain.ids import new_id
 from antiphon.wire.openai import error_body
 
 HEADER_COUNT = 100
@@ -221,7 +221,7 @@ class Protocol(HttpToolsProtocol):
         status = HTTPStatus(refusal.status)
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
         head += f"content-length: {len(body)}\r\nconnection: close\r\n"
-        head += f"x-request-id: {uuid4()}\r\nopenai-processing-ms: 0\r\n\r\n"
+        head += f"x-request-id: {new_id()}\r\nopenai-processing-ms: 0\r\n\r\n"
         self.transport.write(head.encode() + body)
         self.transport.close()
 

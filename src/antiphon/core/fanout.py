@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
-from uuid import uuid4
 
 import anyio
 from anyio.abc import ObjectSendStream
@@ -11,6 +10,7 @@ from anyio.abc import ObjectSendStream
 from antiphon.core.groups import companions
 from antiphon.core.ports import Engine, Work
 from antiphon.domain.events import Accepted, Batch, Event, Finished, Usage
+from antiphon.domain.ids import new_id
 
 AHEAD = 16
 """How many batches may wait for whoever reads them."""
@@ -38,7 +38,7 @@ def _single(work: Work, choice: int) -> Work:
     seed = None if sampling.seed is None else (sampling.seed + choice + SEEDS) % (2 * SEEDS) - SEEDS
     return replace(
         work,
-        prediction_id=uuid4() if choice else work.prediction_id,
+        prediction_id=new_id() if choice else work.prediction_id,
         request=replace(work.request, sampling=replace(sampling, n=1, seed=seed)),
     )
 
