@@ -53,11 +53,12 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# The clients that users have: OpenAI's oldest supported Python package, what is built on it (instructor, pydantic-ai,
-# LangChain), and the one for Node.js where there is npm.
-$(VENV)/.installed-clients: tests/clients/openai-1.lock tests/clients/frameworks.lock tests/clients/package-lock.json $(VENV)/.installed-dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target $(VENV)/openai-1 -r tests/clients/openai-1.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target $(VENV)/frameworks -r tests/clients/frameworks.lock
+# The clients that users have: OpenAI's oldest supported Python package, what is built on its newer ones (instructor,
+# pydantic-ai, LangChain, the command llm; LlamaIndex, which wants one before 3, in a place of its own), and those for
+# Node.js where there is npm (OpenAI's, the Vercel AI SDK).
+CLIENTS := openai-1 frameworks llama-index
+$(VENV)/.installed-clients: $(CLIENTS:%=tests/clients/%.lock) tests/clients/package-lock.json $(VENV)/.installed-dev
+	@for one in $(CLIENTS); do $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target $(VENV)/$$one -r tests/clients/$$one.lock || exit 1; done
 	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund; fi
 	@touch $@
 
@@ -68,7 +69,8 @@ lock: $(VENV)/bin/python
 	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra media --group build -o requirements.lock
 	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra speech --group build -o requirements-speech.lock
 	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra speech --group build --group dev -o requirements-dev.lock
-	printf 'instructor\npydantic-ai-slim[openai]\nlangchain-openai\n' | $(LOCK) - -o tests/clients/frameworks.lock
+	printf 'instructor\npydantic-ai-slim[openai]\nlangchain-openai\nllm\n' | $(LOCK) - -o tests/clients/frameworks.lock
+	printf 'llama-index-llms-openai-like\n' | $(LOCK) - -o tests/clients/llama-index.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""What programs on instructor, Pydantic AI and LangChain do for structured answers; run by test_structured."""
+"""What programs on instructor, Pydantic AI and LangChain do for structured answers; run by test_frameworks."""
 
 import json
 import sys

@@ -1,16 +1,12 @@
-"""Structured outputs and tools through unmodified clients and frameworks, against the real model."""
+"""Structured outputs and tools through unmodified clients, against the real model."""
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.clients.test_openai import HERE, OLD, run
 from tests.conftest import serving
-
-FRAMEWORKS = Path(sys.prefix) / "frameworks"
-"""Where the Makefile puts instructor, Pydantic AI and LangChain."""
 
 CALLS = r"""
 [[models."test/calls".versions]]
@@ -25,13 +21,6 @@ script = { tokens = ["<tool_call>\n{\"name\": \"now\", ", "\"arguments\": {}}\n<
 def test_openai_pythons_helpers_parse_what_the_server_answers(door, program, major, path):
     said = run([sys.executable, HERE / program], door, PYTHONPATH=str(path or ""))
     assert said.startswith(f"passed {major}.")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("framework", ["instructor", "pydantic_ai", "langchain"])
-def test_a_framework_gets_its_classes_filled_in(door, framework):
-    program = [sys.executable, HERE / "frameworks_client.py", framework]
-    assert run(program, door, PYTHONPATH=str(FRAMEWORKS)).startswith(f"passed {framework}")
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not needed to serve, and CI has it")
