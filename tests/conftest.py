@@ -23,6 +23,7 @@ from antiphon.settings import DEFAULT_MODEL, read_settings
 from antiphon.supplies.download import shown_progress
 from antiphon.supplies.weights import Source, obtain
 from tests.postgres import postgres_server
+from tests.real_vllm import vllm_server
 
 KEY = "sk-test-key"
 REAL = DEFAULT_MODEL
@@ -360,6 +361,13 @@ def postgres() -> Iterator[Callable[[], str]]:
     """What makes an empty database on a real PostgreSQL and gives its URL."""
     with postgres_server() as new_database:
         yield new_database
+
+
+@pytest.fixture(scope="session")
+def vllm(tmp_path_factory, weights) -> Iterator[str]:
+    """The URL of a real vLLM with the real model."""
+    with vllm_server(weights[0], tmp_path_factory.mktemp("vllm")) as url:
+        yield url
 
 
 STORES = ("sqlite", "postgresql")

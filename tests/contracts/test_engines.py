@@ -1,13 +1,9 @@
 """What every engine keeps, whichever it is: one suite over the port."""
 
 import contextlib
-import subprocess
-import sys
-from pathlib import Path
 from uuid import uuid4
 
 import anyio
-import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
@@ -23,10 +19,8 @@ from antiphon.domain.sampling import Sampling
 from antiphon.engines.llamacpp.child import Options
 from antiphon.engines.llamacpp.engine import LlamaCppEngine
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.engines.upstream.engine import UpstreamEngine
-from antiphon.engines.upstream.options import read_options
-from antiphon.settings import UpstreamVersion
-from tests.conftest import REAL, real_config, serving
+from tests.contracts.remote import REMOTE
+from tests.real_vllm import needs_vllm
 
 SAMPLING = {
     *("frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "n", "presence_penalty", "seed", "stop"),
@@ -94,55 +88,10 @@ async def llamacpp_running(engine):
     return (await engine.inspect()).requests
 
 
-async def settled(count):
-    """What runs on another server once it has had the time to hear that a connection is closed."""
-    with anyio.move_on_after(5):
-        while await anyio.to_thread.run_sync(count):
-            await anyio.sleep(0.02)
-    return await anyio.to_thread.run_sync(count)
+ENGINES = ["scripted", "llamacpp", "antiphon", "llama-server", pytest.param("vllm", marks=needs_vllm)]
 
 
-def upstream(url, kind, model, key=None):
-    options = {"base_url": url, "kind": kind, "model": model, "engine": "upstream", "number": 1}
-    if key:
-        options["headers"] = {"authorization": f"Bearer {key}"}
-    return UpstreamEngine(read_options("a/b:1", UpstreamVersion(**options).options, {}))
-
-
-@contextlib.contextmanager
-def in_front_of_antiphon(weights, home):
-    """Antiphon, as a client of Antiphon."""
-    config = real_config(weights, context_tokens=512, threads=1).replace("queue = 2", "queue = 64")
-    with serving(home, config) as server:
-
-        async def running(_):
-            return await settled(lambda: server.engine_state().requests)
-
-        yield upstream(f"{server.url}/v1", "antiphon", REAL, server.key), running
-
-
-@contextlib.contextmanager
-def in_front_of_llama_server(weights, home):
-    """llama.cpp's own server core, on its own HTTP."""
-    command = [sys.executable, str(Path(__file__).parents[2] / "bench" / "baseline.py"), str(weights[0])]
-    process = subprocess.Popen([*command, "1", "1", "4", "2048"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    try:
-        url = process.stdout.readline().decode().strip()
-
-        async def running(_):
-            return await settled(lambda: sum(slot["is_processing"] for slot in httpx.get(f"{url}/slots").json()))
-
-        yield upstream(f"{url}/v1", "llama-server", "any"), running
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-REMOTE = {"antiphon": in_front_of_antiphon, "llama-server": in_front_of_llama_server}
-
-
-@pytest.fixture(scope="module", params=["scripted", "llamacpp", *REMOTE])
+@pytest.fixture(scope="module", params=ENGINES)
 def stand(request, tmp_path_factory):
     with contextlib.ExitStack() as stack:
         home = tmp_path_factory.mktemp("run", numbered=True)
@@ -153,8 +102,7 @@ def stand(request, tmp_path_factory):
             engine = LlamaCppEngine(Options("a/b", path, home, slots=4, context_tokens=512, threads=1))
             running = llamacpp_running
         else:
-            weights = request.getfixturevalue("weights")
-            engine, running = stack.enter_context(REMOTE[request.param](weights, home))
+            engine, running = stack.enter_context(REMOTE[request.param](request, home))
         portal = stack.enter_context(start_blocking_portal())
         stack.enter_context(portal.wrap_async_context_manager(engine.open()))
         yield Stand(portal, engine, running)

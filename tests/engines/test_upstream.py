@@ -316,6 +316,57 @@ def test_logprobs_join_to_the_text_also_where_a_stop_string_cuts_it(front, upstr
     assert (choice["message"]["content"], shown) == ("Hel", b"Hel")
 
 
+def scored(*tokens, **rest):
+    """A choice with log-probabilities, as vLLM writes them."""
+    entries = [{"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": []} for token in tokens]
+    return {"index": 0, "finish_reason": None, "logprobs": {"content": entries}} | rest
+
+
+FIRST = scored("Hé", delta={"content": "Hé"})
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        (stream({"choices": [FIRST]}, {"choices": [scored("<e>", delta={}, finish_reason="stop")]}), "Hé"),
+        (
+            stream(
+                {"choices": [FIRST]}, {"choices": [scored("y", "<e>", delta={"content": "y"}, finish_reason="stop")]}
+            ),
+            "Héy",
+        ),
+        (plain({"choices": [scored("Hé", "y", "<e>", message={"content": "Héy"}, finish_reason="stop")]}), "Héy"),
+        (stream({"choices": [scored("<e>", delta={}, finish_reason="stop")]}), ""),
+    ],
+    ids=["apart", "merged", "whole", "empty"],
+)
+def test_the_log_probability_of_the_token_that_ends_a_text_is_none_of_the_texts(front, upstream, model, steps, text):
+    upstream.play(*steps)
+    *told, done = frames(front.chat(model, logprobs=True, stream=True))
+    entries = [
+        entry
+        for one in told
+        for choice in one["choices"]
+        for entry in (choice["logprobs"] or {"content": []})["content"]
+    ]
+    assert (text_of(told), b"".join(bytes(entry["bytes"]) for entry in entries).decode(), done) == (
+        text,
+        text,
+        "[DONE]",
+    )
+
+
+def test_log_probabilities_that_come_before_their_text_keep_to_it(front, upstream, model):
+    pieces = [(None, ["Hey"]), ("H", [" yo"]), ("ey y", ["u"]), ("o", []), ("u, lé", [",", " lé", "on"])]
+    choices = [scored(*tokens, delta={"content": text}) for text, tokens in pieces]
+    upstream.play(*stream(*({"choices": [one]} for one in (*choices, scored("<e>", delta={}, finish_reason="stop")))))
+    *told, _ = frames(front.chat(model, logprobs=True, stop=["on"], stream=True))
+    told = [choice for one in told for choice in one["choices"] if choice["logprobs"]]
+    tokens = [entry["token"] for choice in told for entry in choice["logprobs"]["content"]]
+    assert tokens == ["Hey", " yo", "u", ",", " lé"]
+    assert "".join(choice["delta"]["content"] for choice in told) == "Hey you, lé"
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_log_probabilities_that_do_not_come_are_a_failure_and_no_empty_list(front, upstream, model, is_streamed):
     upstream.play(*(stream(delta("Hel"), delta("lo"), delta(finish="stop")) if is_streamed else plain(said("Hello"))))

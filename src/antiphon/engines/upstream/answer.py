@@ -1,7 +1,8 @@
 """An upstream's answer, whole or in chunks, to events: what it gets wrong is put right, what is no answer refused."""
 
-from collections.abc import Iterable
+from bisect import bisect_right
 from dataclasses import replace
+from itertools import accumulate
 
 from antiphon.core.writing import ChoiceWriter
 from antiphon.domain.chat import ChatRequest
@@ -76,6 +77,8 @@ class _ChoiceReader:
         """Cuts stop strings exactly, and keeps log-probabilities beside their text; None where there are neither."""
         self._calls = CallPieces(index, frozenset(tool.name for tool in request.tools.callable))
         self._tokens = self.reasoning_tokens = 0
+        self._untold, self._ahead = b"", tuple[TokenLogprob, ...]()
+        """Text whose last token has not come whole, and tokens whose text has not come."""
         self._is_refused = False
         self._lacks_logprobs = False
         """Whether there is text, and none of it has the log-probabilities that were asked for."""
@@ -86,37 +89,47 @@ class _ChoiceReader:
             return
         said = choice.delta or choice.message
         if said is not None:
-            self._say(said, choice.logprobs.content if choice.logprobs else None, out)
+            self._think(said, out)
+        if self._has_logprobs:
+            self._write_scored(choice, said.text if said else "", out)
+        elif said is not None and said.text:
+            self._write(said.text, out)
+        if said is not None and not self.is_finished:  # What stands behind a stop string was never said.
+            self._call(said, out)
         if choice.finish_reason and not self.is_finished:
             reason = _REASONS.get(choice.finish_reason)
             if reason is None:
                 raise EngineFailed("The model's server gave up.")
             self._end("content_filter" if self._is_refused else reason, out)
 
-    def _say(self, said: Said, entries: list[Entry] | None, out: list[Event]) -> None:
+    def _think(self, said: Said, out: list[Event]) -> None:
         if thought := said.reasoning_content or said.reasoning:
             self._tokens += 1
             self.reasoning_tokens += 1
             out.append(TextDelta(self._index, thought, 1, is_reasoning=True))
         self._is_refused |= bool(said.refusal)
-        text = said.text
-        if text or (entries and self._has_logprobs):
-            self._write(text, entries or () if self._has_logprobs else (), out)
-        # What stands behind a stop string was never said.
-        for place, call in enumerate(() if self.is_finished else said.calls):
+
+    def _call(self, said: Said, out: list[Event]) -> None:
+        for place, call in enumerate(said.calls):
             self._tokens += 1
             out.extend(self._calls.take(call, place))
 
-    def _write(self, text: str, entries: Iterable[Entry], out: list[Event]) -> None:
+    def _write(self, text: str, out: list[Event]) -> None:
         if self._writer is None:
             self._tokens += 1
             out.append(TextDelta(self._index, text, 1))
             return
-        tokens = tuple(_logprob(entry, self._most_top) for entry in entries)
-        self._lacks_logprobs = self._has_logprobs and not tokens and (self._lacks_logprobs or not self._tokens)
-        if not tokens or b"".join(token.bytes for token in tokens) != text.encode():
+        delta, stopped = self._writer.add(text.encode())
+        self._told(delta, out, stopped=stopped)
+
+    def _write_scored(self, choice: Choice, said: str, out: list[Event]) -> None:
+        text, tokens = self._paired(choice, said.encode())
+        if self._writer is None or not (text or tokens):
+            return
+        self._lacks_logprobs = not tokens and (self._lacks_logprobs or not self._tokens)
+        if not tokens or b"".join(token.bytes for token in tokens) != text:
             # Tokens that are not the text: it goes as one piece, and they go with it.
-            delta, stopped = self._writer.add(text.encode())
+            delta, stopped = self._writer.add(text)
             if tokens and delta:
                 delta = replace(delta, logprobs=tokens)
             self._told(delta, out, stopped=stopped)
@@ -126,6 +139,24 @@ class _ChoiceReader:
             self._told(delta, out, stopped=stopped)
             if stopped:
                 return
+
+    def _paired(self, choice: Choice, said: bytes) -> tuple[bytes, tuple[TokenLogprob, ...]]:
+        """Give text and its tokens, of what has come and was not given yet.
+
+        vLLM tells tokens before their text where a stop string might begin, and at last the token that ended it all.
+        """
+        entries = choice.logprobs.content if choice.logprobs else None
+        text, tokens = self._untold + said, self._ahead + tuple(_logprob(one, self._most_top) for one in entries or ())
+        self._untold, self._ahead = b"", ()
+        if not b"".join(token.bytes for token in tokens).startswith(text):
+            return text, tokens
+        ends = list(accumulate(len(token.bytes) for token in tokens))
+        count = bisect_right(ends, len(text))
+        if choice.finish_reason:
+            return text, tokens[:count] if _REASONS.get(choice.finish_reason) == "stop" else tokens
+        size = ends[count - 1] if count else 0
+        self._untold, self._ahead = text[size:], tokens[count:]
+        return text[:size], tokens[:count]
 
     def _told(self, delta: TextDelta | None, out: list[Event], *, stopped: bool) -> None:
         if delta is not None:

@@ -20,14 +20,18 @@ _CALLING = {"function_call": "tool_choice", "parallel_tool_calls": "parallel_too
 _MODERN = _BASE | _CHOICES | _CALLING | {"max_completion_tokens": "max_completion_tokens"}
 _ALL = _MODERN | {name: name for name in ("prediction", "reasoning_effort", "verbosity")}
 
-_LLAMA_SERVER = _BASE | {name: name for name in ("logit_bias", "logprobs", "parallel_tool_calls", "top_logprobs")}
+_SCORING = _BASE | {name: name for name in ("logit_bias", "logprobs", "parallel_tool_calls", "top_logprobs")}
+_LLAMA_SERVER = _SCORING
 """It takes `tool_choice`, and may give no call where one is forced; of several choices it counts the tokens of one."""
+_VLLM = _SCORING | {"max_completion_tokens": "max_completion_tokens"}
+"""It takes `tool_choice` where it was started with a parser of calls, and forced calls do not keep to their schemas; it
+refuses several choices at temperature 0. Asked for by itself, each choice reads the prompt from its cache."""
 
 DIALECTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "openai": MappingProxyType(_ALL | {"image_url": AS_FILE}),
         "antiphon": MappingProxyType(_ALL),
-        "vllm": MappingProxyType(_MODERN),
+        "vllm": MappingProxyType(_VLLM),
         "sglang": MappingProxyType(_MODERN),
         "llama-server": MappingProxyType(_LLAMA_SERVER),
         "ollama": MappingProxyType(_BASE),
