@@ -8,6 +8,7 @@ import pytest
 
 from antiphon.core import limits as module
 from antiphon.core.limits import Limiter
+from antiphon.core.spending import Purses
 from antiphon.domain.errors import InsufficientQuota, RateLimited
 from antiphon.domain.limits import Holder, KeyLimits
 from antiphon.store.database import open_database
@@ -19,7 +20,8 @@ HOLDER = Holder("team", "k1", KeyLimits(tokens_per_month=10))
 def run(folder, use):
     async def inside():
         async with open_database("sqlite:///antiphon.db", folder) as database:
-            await use(Limiter(SqlSpending(database)))
+            purses = Purses(SqlSpending(database))
+            await use(Limiter(purses), purses)
 
     anyio.run(inside)
 
@@ -41,11 +43,11 @@ def stored(folder):
 
 
 def test_what_is_on_its_way_to_the_store_counts_until_it_is_there(tmp_path):
-    async def use(limiter):
+    async def use(limiter, purses):
         await spend(limiter, HOLDER, 10)
         async with anyio.create_task_group() as group:
             with locked(tmp_path):
-                group.start_soon(limiter.exchange)
+                group.start_soon(purses.exchange)
                 await anyio.sleep(0.05)
                 with pytest.raises(InsufficientQuota):
                     await limiter.admit(HOLDER)
@@ -56,14 +58,14 @@ def test_what_is_on_its_way_to_the_store_counts_until_it_is_there(tmp_path):
 
 
 def test_what_could_not_be_told_is_told_later_and_once(tmp_path):
-    async def use(limiter):
+    async def use(limiter, purses):
         await spend(limiter, HOLDER, 3)
         with locked(tmp_path), anyio.move_on_after(0.1):
-            await limiter.exchange()
+            await purses.exchange()
         assert stored(tmp_path) == {}
         await spend(limiter, HOLDER, 4)
         for _ in range(3):
-            await limiter.exchange()
+            await purses.exchange()
         assert stored(tmp_path) == {"month": 7}
 
     run(tmp_path, use)
@@ -78,14 +80,15 @@ def test_windows_that_are_over_are_asked_for_no_more(tmp_path, monkeypatch):
             asked.append(len(spent))
             return await super().exchange(spent)
 
-    async def use(_):
+    async def use(*_):
         async with open_database("sqlite:///antiphon.db", tmp_path) as database:
-            limiter = Limiter(Counting(database))
+            purses = Purses(Counting(database))
+            limiter = Limiter(purses)
             for minute in range(100):
                 monkeypatch.setattr(module.time, "time", lambda minute=minute: 1_700_000_000.0 + 60 * minute)
                 with await limiter.admit(holder):  # one that runs on, since that is when others' spending is heard
                     await spend(limiter, holder, 1)
-                    await limiter.exchange()
+                    await purses.exchange()
 
     run(tmp_path, use)
     assert stored(tmp_path) == {"minute": 100, "day": 100}
@@ -95,7 +98,7 @@ def test_windows_that_are_over_are_asked_for_no_more(tmp_path, monkeypatch):
 def test_a_clock_that_is_set_back_takes_no_request_away(tmp_path, monkeypatch):
     holder = Holder("team", "k1", KeyLimits(requests_per_s=2))
 
-    async def use(limiter):
+    async def use(limiter, purses):
         (await limiter.admit(holder)).close()
         now = module.time.time()
         monkeypatch.setattr(module.time, "time", lambda: now - 3600)

@@ -1,43 +1,22 @@
 """How much each key asks, held against what it may: requests and predictions by this process, tokens by all together.
 
-Tokens are known when an answer ends. What was spent is told to the store every second, and what others spent is heard
-there; rates and numbers of predictions are each process's own.
+Rates and numbers of predictions are each process's own.
 """
 
 import math
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Protocol, Self
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
 
 import anyio
-import structlog
 
 from antiphon.core.groups import companions
-from antiphon.domain.errors import InsufficientQuota, RateLimited, StorageUnavailable
-from antiphon.domain.limits import WINDOWS, Holder, KeyLimits, Window, window_of
-
-EXCHANGE_S = 1.0
-"""How often what was spent is told."""
-MOST_KEYS = 10_000
-"""How many keys are remembered."""
-
-_log = structlog.get_logger()
-
-Account = tuple[str, Window, int]
-"""A key, a window, and when that began."""
-
-
-class Spending(Protocol):
-    """Where all processes put down what was spent."""
-
-    async def exchange(self, spent: Mapping[Account, int]) -> Mapping[Account, int]:
-        """Add to some accounts; give what stands on each then.
-
-        Raises:
-            StorageUnavailable: nothing was added.
-        """
+from antiphon.core.spending import EXCHANGE_S, MOST_KEYS, Purses, Spending
+from antiphon.domain.errors import InsufficientQuota, RateLimited
+from antiphon.domain.limits import Account, Holder, KeyLimits, accounts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,59 +30,22 @@ class Standing:
 
 
 @dataclass(slots=True)
-class _State:
+class _Room:
     """What one key has under way."""
 
     running: int = 0
     credit: float = 0.0
     """How many requests it may send now."""
     credited_at: float = -math.inf
-    known: dict[Account, int] = field(default_factory=dict)
-    """What stands in the store."""
-    untold: dict[Account, int] = field(default_factory=dict)
-    """What was spent since."""
-    telling: dict[Account, int] = field(default_factory=dict)
-    """What is on its way there, and may still come back."""
-
-    @property
-    def is_idle(self) -> bool:
-        return not (self.running or self.untold or self.telling)
-
-    def spent(self, account: Account) -> int:
-        return sum(part.get(account, 0) for part in (self.known, self.telling, self.untold))
-
-    def tell(self) -> dict[Account, int]:
-        """Send what was spent on its way."""
-        self.telling, self.untold = self.untold, {}
-        return self.telling
-
-    def told(self) -> None:
-        """It has arrived."""
-        self.telling = {}
-
-    def untell(self) -> None:
-        """It has not."""
-        for account, tokens in self.telling.items():
-            self.untold[account] = self.untold.get(account, 0) + tokens
-        self.telling = {}
-
-    def hear(self, totals: Mapping[Account, int]) -> None:
-        """Take note of what stands in the store: it only grows, so of two answers the larger is the newer one."""
-        for account, total in totals.items():
-            self.known[account] = max(total, self.known.get(account, 0))
-
-    def forget(self, now: float) -> None:
-        """Drop the windows that are over."""
-        self.known = {account: total for account, total in self.known.items() if window_of(*account[1:])[1] > now}
 
 
 class Ticket:
     """A request that was let in. Whoever holds it closes it; it closes itself when the body of a `with` fails."""
 
-    __slots__ = ("_holder", "_state", "standing")
+    __slots__ = ("_leave", "standing")
 
-    def __init__(self, holder: Holder, state: _State | None = None, standing: Standing | None = None) -> None:
-        self._holder, self._state = holder, state
+    def __init__(self, leave: Callable[[int], None] | None = None, standing: Standing | None = None) -> None:
+        self._leave = leave
         self.standing = standing
         """None where nothing is limited."""
 
@@ -118,23 +60,21 @@ class Ticket:
 
     def close(self, tokens: int = 0) -> None:
         """Take note that it has ended, and cost so many tokens. A second call changes nothing."""
-        state, self._state = self._state, None
-        if state is not None:
-            state.running -= 1
-            for account, _, _ in _accounts(self._holder, time.time()) if tokens else ():
-                state.untold[account] = state.untold.get(account, 0) + tokens
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave(tokens)
 
 
-FREE = Ticket(Holder("", ""))
+FREE = Ticket()
 """What is let in without limits."""
 
 
 class Limiter:
     """All keys of this process."""
 
-    def __init__(self, spending: Spending) -> None:
-        self._spending = spending
-        self._states: dict[str, _State] = {}
+    def __init__(self, purses: Purses) -> None:
+        self._purses = purses
+        self._rooms: dict[str, _Room] = {}
 
     async def admit(self, holder: Holder) -> Ticket:
         """Let a request in.
@@ -143,86 +83,51 @@ class Limiter:
             RateLimited, InsufficientQuota: it has to wait, and how long.
             StorageUnavailable: what it has spent is not known.
         """
-        limits = holder.limits
+        limits, now = holder.limits, time.time()
         if not limits.is_any:
             return FREE
-        state = self._states.get(holder.key_id)
-        if state is None:
-            if len(self._states) >= MOST_KEYS:
-                self._forget()
-            state = self._states[holder.key_id] = _State()
-        now = time.time()
-        accounts = list(_accounts(holder, now))
-        if unknown := {account: 0 for account, _, _ in accounts if account not in state.known}:
-            state.hear(await self._spending.exchange(unknown))
-        standings = [_budget(state, *account, now) for account in accounts]
+        spent = await self._purses.spent(holder, now)
+        room = self._room(holder.key_id)
+        standings = [
+            _budget(account, limit - spent[account], limit, end, now)
+            for account, limit, end in accounts_of(holder, now)
+        ]
         if limits.concurrent is not None:
-            standings.append(_concurrency(state, limits.concurrent, now))
+            standings.append(_concurrency(room, limits.concurrent, now))
         if limits.requests_per_s is not None:
-            standings.append(_rate(state, limits, now))
-        state.running += 1
-        return Ticket(holder, state, min(standings, key=lambda standing: standing.remaining / standing.limit))
+            standings.append(_rate(room, limits, now))
+        room.running += 1
+        self._purses.begin(holder)
+        standing = min(standings, key=lambda standing: standing.remaining / standing.limit)
+        return Ticket(partial(self._leave, holder, room), standing)
 
-    async def run(self) -> None:
-        """Tell what was spent, for ever."""
-        while True:
-            await anyio.sleep(EXCHANGE_S)
-            await self.exchange()
+    def _leave(self, holder: Holder, room: _Room, tokens: int) -> None:
+        room.running -= 1
+        self._purses.end(holder, tokens)
 
-    async def exchange(self) -> None:
-        """Tell what was spent since, and hear what others did."""
-        told = [state for state in self._states.values() if state.untold]
-        # Those that ask now hear what was spent elsewhere, too.
-        asked = [state for state in self._states.values() if state.running and not state.untold]
-        spent: dict[Account, int] = {}
-        for state in (*told, *asked):
-            state.forget(time.time())
-            spent |= dict.fromkeys(state.known, 0) | state.tell()
-        if not spent:
-            return
-        try:
-            totals = await self._spending.exchange(spent)
-        except BaseException as error:
-            for state in told:
-                state.untell()
-            if not isinstance(error, StorageUnavailable):
-                raise
-            _log.warning("spending cannot be told", keys=len(told))
-            return
-        for state in (*told, *asked):
-            mine = (state.known.keys() | state.telling.keys()) & totals.keys()
-            state.hear({account: totals[account] for account in mine})
-            state.told()
-
-    def _forget(self) -> None:
-        for key_id in [key_id for key_id, state in self._states.items() if state.is_idle]:
-            del self._states[key_id]
+    def _room(self, key_id: str) -> _Room:
+        room = self._rooms.get(key_id)
+        if room is None:
+            if len(self._rooms) >= MOST_KEYS:
+                self._rooms = {key_id: room for key_id, room in self._rooms.items() if room.running}
+            room = self._rooms[key_id] = _Room()
+        return room
 
 
 @asynccontextmanager
 async def open_limiter(spending: Spending) -> AsyncGenerator[Limiter]:
     """Hold all keys to their limits, for the body; what was spent is told at its end too."""
-    limiter = Limiter(spending)
+    purses = Purses(spending)
     try:
         async with companions() as group:
-            group.start_soon(limiter.run)
-            yield limiter
+            group.start_soon(purses.run)
+            yield Limiter(purses)
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(EXCHANGE_S):
-            await limiter.exchange()
+            await purses.exchange()
 
 
-def _accounts(holder: Holder, now: float) -> Iterator[tuple[Account, int, int]]:
-    """Give a key's accounts, each with its limit and when its window ends."""
-    for window in WINDOWS:
-        limit = holder.limits.tokens_per(window)
-        if limit is not None:
-            begin, end = window_of(window, now)
-            yield (holder.key_id, window, begin), limit, end
-
-
-def _budget(state: _State, account: Account, limit: int, end: int, now: float) -> Standing:
-    left = limit - state.spent(account)
+def _budget(account: Account, left: int, limit: int, end: int, now: float) -> Standing:
     if left > 0:
         return Standing(limit, left, end)
     error = InsufficientQuota if account[1] == "month" else RateLimited
@@ -233,23 +138,23 @@ def _budget(state: _State, account: Account, limit: int, end: int, now: float) -
     )
 
 
-def _concurrency(state: _State, limit: int, now: float) -> Standing:
-    if state.running >= limit:
+def _concurrency(room: _Room, limit: int, now: float) -> Standing:
+    if room.running >= limit:
         raise RateLimited(f"This key may have {limit} predictions at once.", limit=limit)
-    return Standing(limit, limit - state.running - 1, math.ceil(now + 1))
+    return Standing(limit, limit - room.running - 1, math.ceil(now + 1))
 
 
-def _rate(state: _State, limits: KeyLimits, now: float) -> Standing:
+def _rate(room: _Room, limits: KeyLimits, now: float) -> Standing:
     """Take one of the requests that a key may send; they come back with time, up to one second's."""
     rate = limits.requests_per_s or 0.0
     most = max(1.0, rate)
-    passed_s = max(0.0, now - state.credited_at)  # a clock that is set back takes nothing away
-    state.credit = min(most, state.credit + passed_s * rate)
-    state.credited_at = now
-    if state.credit < 1:
-        wait_s = (1 - state.credit) / rate
+    passed_s = max(0.0, now - room.credited_at)  # a clock that is set back takes nothing away
+    room.credit = min(most, room.credit + passed_s * rate)
+    room.credited_at = now
+    if room.credit < 1:
+        wait_s = (1 - room.credit) / rate
         raise RateLimited(
             f"This key may send {rate:g} requests a second.", retry_after_s=max(1, math.ceil(wait_s)), limit=int(most)
         )
-    state.credit -= 1
-    return Standing(int(most), int(state.credit), math.ceil(now + (most - state.credit) / rate))
+    room.credit -= 1
+    return Standing(int(most), int(room.credit), math.ceil(now + (most - room.credit) / rate))

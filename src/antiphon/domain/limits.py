@@ -1,5 +1,6 @@
 """Whose a key is, and how much may be asked with it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -7,6 +8,9 @@ from typing import Literal
 
 Window = Literal["minute", "day", "month"]
 WINDOWS: tuple[Window, ...] = ("minute", "day", "month")
+
+Account = tuple[str, Window, int]
+"""A key, a window, and when that began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +64,12 @@ def _window_of(window: Window, minute: int) -> tuple[int, int]:
         return int(at.timestamp()), int((at + timedelta(days=1)).timestamp())
     at = at.replace(day=1)
     return int(at.timestamp()), int((at + timedelta(days=32)).replace(day=1).timestamp())
+
+
+def accounts_of(holder: Holder, now: float) -> Iterator[tuple[Account, int, int]]:
+    """Give the accounts on which a key's tokens are put down, each with its limit and when its window ends."""
+    for window in WINDOWS:
+        limit = holder.limits.tokens_per(window)
+        if limit is not None:
+            begin, end = window_of(window, now)
+            yield (holder.key_id, window, begin), limit, end

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, delete, select, text, tuple_
 
-from antiphon.core.limits import Account
+from antiphon.domain.limits import Account
 from antiphon.store.database import Database
 from antiphon.store.tables import spending
 
@@ -20,7 +20,7 @@ _ADD = text(
 
 
 class SqlSpending:
-    """The spending of one database; see core.limits.Spending."""
+    """The spending of one database; see core.spending.Spending."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
