@@ -34,7 +34,7 @@ def locked(folder):
 
 
 async def spend(limiter, holder, tokens):
-    (await limiter.admit(holder)).close(tokens)
+    await (await limiter.admit(holder)).close(tokens)
 
 
 def stored(folder):
@@ -86,7 +86,9 @@ def test_windows_that_are_over_are_asked_for_no_more(tmp_path, monkeypatch):
             limiter = Limiter(purses)
             for minute in range(100):
                 monkeypatch.setattr(module.time, "time", lambda minute=minute: 1_700_000_000.0 + 60 * minute)
-                with await limiter.admit(holder):  # one that runs on, since that is when others' spending is heard
+                async with await limiter.admit(
+                    holder
+                ):  # one that runs on, since that is when others' spending is heard
                     await spend(limiter, holder, 1)
                     await purses.exchange()
 
@@ -99,13 +101,13 @@ def test_a_clock_that_is_set_back_takes_no_request_away(tmp_path, monkeypatch):
     holder = Holder("team", "k1", KeyLimits(requests_per_s=2))
 
     async def use(limiter, purses):
-        (await limiter.admit(holder)).close()
+        await (await limiter.admit(holder)).close()
         now = module.time.time()
         monkeypatch.setattr(module.time, "time", lambda: now - 3600)
-        (await limiter.admit(holder)).close()
+        await (await limiter.admit(holder)).close()
         with pytest.raises(RateLimited):
             await limiter.admit(holder)
         monkeypatch.setattr(module.time, "time", lambda: now - 3599)
-        (await limiter.admit(holder)).close()
+        await (await limiter.admit(holder)).close()
 
     run(tmp_path, use)

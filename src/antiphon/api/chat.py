@@ -30,11 +30,11 @@ class ChatCompletions:
         """Answer one request."""
         exchange = exchange_of(scope)
         try:
-            with await let_in(self._services, scope) as ticket:
+            async with await let_in(self._services, scope) as ticket:
                 call = await self._read(scope, receive)
                 source = await self._source(call, key_of(scope), receive)
                 if not isinstance(source, Own):
-                    ticket.close()
+                    await ticket.close()
         except ClientLeft:
             return
         except BodyTooLarge as error:

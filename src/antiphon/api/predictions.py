@@ -50,7 +50,7 @@ class Creation:
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answer one request."""
         try:
-            with await let_in(self._services, scope):
+            async with await let_in(self._services, scope):
                 create = await self._read(scope, receive)
                 wait_s = asked_wait_s(scope)
                 running = await self._start(scope, create)

@@ -5,7 +5,7 @@ Rates and numbers of predictions are each process's own.
 
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,29 +40,33 @@ class _Room:
 
 
 class Ticket:
-    """A request that was let in. Whoever holds it closes it; it closes itself when the body of a `with` fails."""
+    """A request that was let in. Whoever holds it closes it; it closes itself when an `async with` of it fails."""
 
     __slots__ = ("_leave", "standing")
 
-    def __init__(self, leave: Callable[[int], None] | None = None, standing: Standing | None = None) -> None:
+    def __init__(self, leave: Callable[[int], Awaitable[None]] | None = None, standing: Standing | None = None) -> None:
         self._leave = leave
         self.standing = standing
         """None where nothing is limited."""
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         """Hold it."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close it when something went wrong."""
         if kind is not None:
-            self.close()
+            await self.close()
 
-    def close(self, tokens: int = 0) -> None:
-        """Take note that it has ended, and cost so many tokens. A second call changes nothing."""
+    async def close(self, tokens: int = 0) -> None:
+        """Take note that it has ended, and cost so many tokens. A second call changes nothing.
+
+        Whoever hears that a request has ended may send another, so its end is told only after this.
+        """
         leave, self._leave = self._leave, None
         if leave is not None:
-            leave(tokens)
+            with anyio.CancelScope(shield=True):
+                await leave(tokens)
 
 
 FREE = Ticket()
@@ -101,7 +105,7 @@ class Limiter:
         standing = min(standings, key=lambda standing: standing.remaining / standing.limit)
         return Ticket(partial(self._leave, holder, room), standing)
 
-    def _leave(self, holder: Holder, room: _Room, tokens: int) -> None:
+    async def _leave(self, holder: Holder, room: _Room, tokens: int) -> None:
         room.running -= 1
         self._purses.end(holder, tokens)
 

@@ -117,7 +117,7 @@ class Predictor:
                 raise
             await self._end(running, None)
         finally:
-            running.call.ticket.close(running.fold.usage.total_tokens)
+            await running.call.ticket.close(running.fold.usage.total_tokens)
             del self._running[running.prediction.id]
             if not self._running:
                 self._idle.set()
