@@ -15,7 +15,8 @@ from antiphon.api.server import PortTaken, bind, serve
 from antiphon.api.services import FileLimits, Services
 from antiphon.core.background import Background
 from antiphon.core.files import Files, Quota
-from antiphon.core.limits import open_limiter
+from antiphon.core.ledger import open_ledger
+from antiphon.core.limits import Ledger, Limiter
 from antiphon.core.ports import Archive
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Registry
@@ -44,6 +45,7 @@ from antiphon.store.keeping import Keeper, Retention
 from antiphon.store.keys import ADMIN, SqlKeys, open_keys
 from antiphon.store.recorder import Recorder
 from antiphon.store.records import LoggedRecords
+from antiphon.store.rooms import open_rooms
 from antiphon.store.spending import SqlSpending
 from antiphon.store.unfit import StoreUnfit
 from antiphon.store.versions import hold_to_definitions
@@ -120,13 +122,19 @@ async def _services(
         files=files,
         file_limits=_file_limits(settings),
         limits=_limits(settings),
-        limiter=await stack.enter_async_context(open_limiter(SqlSpending(database))),
+        limiter=Limiter(await _ledger(settings, database, stack)),
         deadline_s=settings.server.deadline_s,
         is_store_well=is_store_well,
         metrics=meters.written,
         has_records=settings.store.record,
         check_webhook=partial(check_url, allow_private=settings.webhooks.allow_private),
     )
+
+
+async def _ledger(settings: Settings, database: Database, stack: AsyncExitStack) -> Ledger:
+    """Set up where requests and tokens of keys are counted."""
+    rooms = stack.enter_context(open_rooms(settings.home / "run"))
+    return await stack.enter_async_context(open_ledger(SqlSpending(database), rooms))
 
 
 async def _senses(settings: Settings, archive: Archive, files: Files, stack: AsyncExitStack) -> Senses:

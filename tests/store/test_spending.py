@@ -6,22 +6,25 @@ from contextlib import closing
 import anyio
 import pytest
 
-from antiphon.core import limits as module
+from antiphon.core import ledger as module
+from antiphon.core.ledger import HomeLedger
 from antiphon.core.limits import Limiter
 from antiphon.core.spending import Purses
 from antiphon.domain.errors import InsufficientQuota, RateLimited
 from antiphon.domain.limits import Holder, KeyLimits
 from antiphon.store.database import open_database
+from antiphon.store.rooms import open_rooms
 from antiphon.store.spending import SqlSpending
 
 HOLDER = Holder("team", "k1", KeyLimits(tokens_per_month=10))
 
 
-def run(folder, use):
+def run(folder, use, spending=SqlSpending):
     async def inside():
         async with open_database("sqlite:///antiphon.db", folder) as database:
-            purses = Purses(SqlSpending(database))
-            await use(Limiter(purses), purses)
+            purses = Purses(spending(database))
+            with open_rooms(folder) as rooms:
+                await use(Limiter(HomeLedger(purses, rooms)), purses)
 
     anyio.run(inside)
 
@@ -80,19 +83,14 @@ def test_windows_that_are_over_are_asked_for_no_more(tmp_path, monkeypatch):
             asked.append(len(spent))
             return await super().exchange(spent)
 
-    async def use(*_):
-        async with open_database("sqlite:///antiphon.db", tmp_path) as database:
-            purses = Purses(Counting(database))
-            limiter = Limiter(purses)
-            for minute in range(100):
-                monkeypatch.setattr(module.time, "time", lambda minute=minute: 1_700_000_000.0 + 60 * minute)
-                async with await limiter.admit(
-                    holder
-                ):  # one that runs on, since that is when others' spending is heard
-                    await spend(limiter, holder, 1)
-                    await purses.exchange()
+    async def use(limiter, purses):
+        for minute in range(100):
+            monkeypatch.setattr(module.time, "time", lambda minute=minute: 1_700_000_000.0 + 60 * minute)
+            async with await limiter.admit(holder):  # It runs on: that is when others' spending is heard.
+                await spend(limiter, holder, 1)
+                await purses.exchange()
 
-    run(tmp_path, use)
+    run(tmp_path, use, Counting)
     assert stored(tmp_path) == {"minute": 100, "day": 100}
     assert max(asked) <= 4
 

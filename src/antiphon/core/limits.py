@@ -1,22 +1,12 @@
-"""How much each key asks, held against what it may: requests and predictions by this process, tokens by all together.
-
-Rates and numbers of predictions are each process's own.
-"""
+"""How much each key asks, held against what it may."""
 
 import math
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Self
+from typing import Protocol, Self
 
-import anyio
-
-from antiphon.core.groups import companions
-from antiphon.core.spending import EXCHANGE_S, MOST_KEYS, Purses, Spending
 from antiphon.domain.errors import InsufficientQuota, RateLimited
-from antiphon.domain.limits import Account, Holder, KeyLimits, accounts_of
+from antiphon.domain.limits import Account, Holder, accounts_of, most_credit
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +19,32 @@ class Standing:
     """When there is more again, in epoch seconds."""
 
 
-@dataclass(slots=True)
-class _Room:
-    """What one key has under way."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What stands against a key when it asks."""
 
-    running: int = 0
-    credit: float = 0.0
-    """How many requests it may send now."""
-    credited_at: float = -math.inf
+    spent: Mapping[Account, int]
+    """Tokens."""
+    running: int
+    """Predictions."""
+    credit: float
+    """How many requests it may send now; any number where they are not limited."""
+
+
+Leave = Callable[[int], Awaitable[None]]
+"""Tells that a request has ended, and how many tokens it cost. Raises nothing, and cannot be cancelled."""
+
+
+class Ledger(Protocol):
+    """Where requests and tokens are counted, for as many processes as share it."""
+
+    async def enter(self, holder: Holder) -> tuple[Standing, Leave]:
+        """Count a request, if nothing stands against it.
+
+        Raises:
+            RateLimited, InsufficientQuota: something does; nothing was counted.
+            StorageUnavailable: nobody knows.
+        """
 
 
 class Ticket:
@@ -44,7 +52,7 @@ class Ticket:
 
     __slots__ = ("_leave", "standing")
 
-    def __init__(self, leave: Callable[[int], Awaitable[None]] | None = None, standing: Standing | None = None) -> None:
+    def __init__(self, leave: Leave | None = None, standing: Standing | None = None) -> None:
         self._leave = leave
         self.standing = standing
         """None where nothing is limited."""
@@ -65,8 +73,7 @@ class Ticket:
         """
         leave, self._leave = self._leave, None
         if leave is not None:
-            with anyio.CancelScope(shield=True):
-                await leave(tokens)
+            await leave(tokens)
 
 
 FREE = Ticket()
@@ -74,61 +81,40 @@ FREE = Ticket()
 
 
 class Limiter:
-    """All keys of this process."""
+    """Holds all keys to their limits."""
 
-    def __init__(self, purses: Purses) -> None:
-        self._purses = purses
-        self._rooms: dict[str, _Room] = {}
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     async def admit(self, holder: Holder) -> Ticket:
         """Let a request in.
 
         Raises:
             RateLimited, InsufficientQuota: it has to wait, and how long.
-            StorageUnavailable: what it has spent is not known.
+            StorageUnavailable: what stands against it is not known.
         """
-        limits, now = holder.limits, time.time()
-        if not limits.is_any:
+        if not holder.limits.is_any:
             return FREE
-        spent = await self._purses.spent(holder, now)
-        room = self._room(holder.key_id)
-        standings = [
-            _budget(account, limit - spent[account], limit, end, now)
-            for account, limit, end in accounts_of(holder, now)
-        ]
-        if limits.concurrent is not None:
-            standings.append(_concurrency(room, limits.concurrent, now))
-        if limits.requests_per_s is not None:
-            standings.append(_rate(room, limits, now))
-        room.running += 1
-        self._purses.begin(holder)
-        standing = min(standings, key=lambda standing: standing.remaining / standing.limit)
-        return Ticket(partial(self._leave, holder, room), standing)
-
-    async def _leave(self, holder: Holder, room: _Room, tokens: int) -> None:
-        room.running -= 1
-        self._purses.end(holder, tokens)
-
-    def _room(self, key_id: str) -> _Room:
-        room = self._rooms.get(key_id)
-        if room is None:
-            if len(self._rooms) >= MOST_KEYS:
-                self._rooms = {key_id: room for key_id, room in self._rooms.items() if room.running}
-            room = self._rooms[key_id] = _Room()
-        return room
+        standing, leave = await self._ledger.enter(holder)
+        return Ticket(leave, standing)
 
 
-@asynccontextmanager
-async def open_limiter(spending: Spending) -> AsyncGenerator[Limiter]:
-    """Hold all keys to their limits, for the body; what was spent is told at its end too."""
-    purses = Purses(spending)
-    try:
-        async with companions() as group:
-            group.start_soon(purses.run)
-            yield Limiter(purses)
-    finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(EXCHANGE_S):
-            await purses.exchange()
+def judged(holder: Holder, counted: Counted, now: float) -> Standing:
+    """Give what is left of a key's limits once one more request is let in.
+
+    Raises:
+        RateLimited, InsufficientQuota: it may not be.
+    """
+    limits = holder.limits
+    standings = [
+        _budget(account, limit - counted.spent[account], limit, end, now)
+        for account, limit, end in accounts_of(holder, now)
+    ]
+    if limits.concurrent is not None:
+        standings.append(_concurrency(counted.running, limits.concurrent, now))
+    if limits.requests_per_s is not None:
+        standings.append(_rate(counted.credit, limits.requests_per_s, now))
+    return min(standings, key=lambda standing: standing.remaining / standing.limit)
 
 
 def _budget(account: Account, left: int, limit: int, end: int, now: float) -> Standing:
@@ -142,23 +128,15 @@ def _budget(account: Account, left: int, limit: int, end: int, now: float) -> St
     )
 
 
-def _concurrency(room: _Room, limit: int, now: float) -> Standing:
-    if room.running >= limit:
+def _concurrency(running: int, limit: int, now: float) -> Standing:
+    if running >= limit:
         raise RateLimited(f"This key may have {limit} predictions at once.", limit=limit)
-    return Standing(limit, limit - room.running - 1, math.ceil(now + 1))
+    return Standing(limit, limit - running - 1, math.ceil(now + 1))
 
 
-def _rate(room: _Room, limits: KeyLimits, now: float) -> Standing:
-    """Take one of the requests that a key may send; they come back with time, up to one second's."""
-    rate = limits.requests_per_s or 0.0
-    most = max(1.0, rate)
-    passed_s = max(0.0, now - room.credited_at)  # a clock that is set back takes nothing away
-    room.credit = min(most, room.credit + passed_s * rate)
-    room.credited_at = now
-    if room.credit < 1:
-        wait_s = (1 - room.credit) / rate
-        raise RateLimited(
-            f"This key may send {rate:g} requests a second.", retry_after_s=max(1, math.ceil(wait_s)), limit=int(most)
-        )
-    room.credit -= 1
-    return Standing(int(most), int(room.credit), math.ceil(now + (most - room.credit) / rate))
+def _rate(credit: float, per_s: float, now: float) -> Standing:
+    most = most_credit(per_s)
+    if credit < 1:
+        wait_s = max(1, math.ceil((1 - credit) / per_s))
+        raise RateLimited(f"This key may send {per_s:g} requests a second.", retry_after_s=wait_s, limit=int(most))
+    return Standing(int(most), int(credit - 1), math.ceil(now + (most - credit + 1) / per_s))

@@ -49,6 +49,11 @@ class Holder:
     limits: KeyLimits = NO_LIMITS
 
 
+def most_credit(per_s: float) -> float:
+    """Give how many requests may come at once: one second's, and at least one."""
+    return max(1.0, per_s)
+
+
 def window_of(window: Window, at_s: float) -> tuple[int, int]:
     """Give when the window that holds a moment began and when it ends, in epoch seconds; days and months are UTC's."""
     return _window_of(window, int(at_s // 60))
