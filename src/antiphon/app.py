@@ -72,6 +72,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         database, keys = await stack.enter_async_context(open_keys(settings.store.url, settings.home, settings.api_key))
+        limiter = Limiter(await _ledger(settings, database, stack))
         key = await _first_key(settings, keys)
         digests = {
             (name, version.number): definition_digest(version)
@@ -83,7 +84,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         for offer in registry.offers():
             for engine in offer.engines.values():
                 await stack.enter_async_context(engine.open())
-        services = await _services(settings, registry, database, keys, stack)
+        services = await _services(settings, registry, database, keys, stack, limiter=limiter)
         port: int = listener.getsockname()[1]
         await serve(
             create_app(services),
@@ -95,7 +96,13 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 async def _services(
-    settings: Settings, registry: Registry, database: Database, keys: SqlKeys, stack: AsyncExitStack
+    settings: Settings,
+    registry: Registry,
+    database: Database,
+    keys: SqlKeys,
+    stack: AsyncExitStack,
+    *,
+    limiter: Limiter,
 ) -> Services:
     """Set up what runs predictions and what writes them down."""
     hooks = await stack.enter_async_context(open_webhooks(allow_private=settings.webhooks.allow_private))
@@ -122,7 +129,7 @@ async def _services(
         files=files,
         file_limits=_file_limits(settings),
         limits=_limits(settings),
-        limiter=Limiter(await _ledger(settings, database, stack)),
+        limiter=limiter,
         deadline_s=settings.server.deadline_s,
         is_store_well=is_store_well,
         metrics=meters.written,
@@ -132,7 +139,17 @@ async def _services(
 
 
 async def _ledger(settings: Settings, database: Database, stack: AsyncExitStack) -> Ledger:
-    """Set up where requests and tokens of keys are counted."""
+    """Set up where requests and tokens of keys are counted.
+
+    Raises:
+        StoreUnfit: it cannot be used.
+    """
+    if settings.store.limits_url:
+        if not find_spec("redis"):
+            raise StoreUnfit("Redis needs more packages: pip install 'antiphon[redis]'")
+        from antiphon.store.redis_ledger import open_redis_ledger  # noqa: PLC0415 - it takes a tenth of a second to load
+
+        return await stack.enter_async_context(open_redis_ledger(settings.store.limits_url))
     rooms = stack.enter_context(open_rooms(settings.home / "run"))
     return await stack.enter_async_context(open_ledger(SqlSpending(database), rooms))
 

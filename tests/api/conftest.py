@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import STORES, serving
 from tests.lives import kept_in
+from tests.valkey import valkey_server
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -16,6 +17,13 @@ def pair(request, tmp_path_factory):
         serving(home, kept_in(url), log=home / "second.log") as second,
     ):
         yield first, second
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    """A Redis."""
+    with valkey_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,13 +10,19 @@ from tests.api.test_limits import CONFIG, ask, assert_limited, key
 from tests.conftest import serving, until
 
 
+@pytest.fixture(scope="module", params=["home", "redis"])
+def limits_url(request):
+    """Where limits are counted: by the processes of a home, and in a Redis."""
+    return request.getfixturevalue("valkey").url if request.param == "redis" else ""
+
+
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """Two server processes of one home."""
+def both(tmp_path_factory, limits_url):
+    """Two server processes over one store."""
     home = tmp_path_factory.mktemp("both")
     with (
-        serving(home, CONFIG, log=home / "first.log") as first,
-        serving(home, CONFIG, log=home / "second.log") as second,
+        serving(home, CONFIG, log=home / "first.log", ANTIPHON_LIMITS_URL=limits_url) as first,
+        serving(home, CONFIG, log=home / "second.log", ANTIPHON_LIMITS_URL=limits_url) as second,
     ):
         yield first, second
 
@@ -57,10 +63,11 @@ def test_requests_to_all_processes_use_up_one_second_s_requests(both):
     assert 10 <= accepted <= 10 + 10 * took, (accepted, took)
 
 
-def test_what_a_killed_process_ran_is_not_held_against_its_key(tmp_path):
-    with serving(tmp_path, CONFIG, log=tmp_path / "kept.log") as kept, ThreadPoolExecutor(1) as pool:
+def test_what_a_killed_process_ran_is_not_held_against_its_key(tmp_path, limits_url):
+    extra = {"ANTIPHON_LIMITS_URL": limits_url}
+    with serving(tmp_path, CONFIG, log=tmp_path / "kept.log", **extra) as kept, ThreadPoolExecutor(1) as pool:
         secret = key(kept, "concurrent=1")
-        with serving(tmp_path, CONFIG, log=tmp_path / "killed.log") as killed:
+        with serving(tmp_path, CONFIG, log=tmp_path / "killed.log", **extra) as killed:
             lost = pool.submit(ask, killed, secret, "test/slow")
             until(lambda: is_running(kept, secret), 10)
             assert_limited(ask(kept, secret), limit=1)

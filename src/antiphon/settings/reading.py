@@ -50,8 +50,8 @@ def read_settings(environment: Mapping[str, str] = os.environ, file: Path | None
     """Read the configuration.
 
     Args:
-        environment: ANTIPHON_HOME, ANTIPHON_CONFIG, ANTIPHON_HOST, ANTIPHON_PORT, ANTIPHON_API_KEY and
-            ANTIPHON_SPEECH are looked at.
+        environment: ANTIPHON_HOME, ANTIPHON_CONFIG, ANTIPHON_HOST, ANTIPHON_PORT, ANTIPHON_API_KEY,
+            ANTIPHON_LIMITS_URL and ANTIPHON_SPEECH are looked at.
         file: read this file instead of the one ANTIPHON_CONFIG names.
 
     Raises:
@@ -89,6 +89,8 @@ def _take_environment(environment: Mapping[str, str], tree: dict[str, Any]) -> N
         if not port.isascii() or not port.isdecimal():
             raise SettingsError(["ANTIPHON_PORT: should be a whole number from 0 to 65535"])
         server["port"] = int(port)
+    if (limits_url := environment.get("ANTIPHON_LIMITS_URL")) and isinstance(tree.setdefault("store", {}), dict):
+        tree["store"]["limits_url"] = limits_url
     if (speech := environment.get("ANTIPHON_SPEECH")) and isinstance(tree.setdefault("speech", {}), dict):
         if speech not in {"0", "1"}:
             raise SettingsError(["ANTIPHON_SPEECH: should be 1 or 0"])

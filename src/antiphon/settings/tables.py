@@ -34,6 +34,7 @@ class StoreSettings(Frozen):
     """Where keys and predictions are kept, and how many."""
 
     url: Annotated[str, Field(pattern=r"^(sqlite:///|postgresql://).+")] = "sqlite:///antiphon.db"
+    limits_url: Annotated[str, Field(pattern=r"^((redis|rediss|unix)://.+)?$", repr=False)] = ""
     record: bool = True
     record_bytes: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 1_048_576
     retain_s: Annotated[float, Field(gt=0)] = 2_592_000
