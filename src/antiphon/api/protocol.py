@@ -18,6 +18,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from antiphon.api.exchange import KEY, Exchange
+from antiphon.api.idle import Idle
 from antiphon.domain.errors import AntiphonError, HeadersTooLarge, MalformedHttp
 from antiphon.domain.ids import new_id
 from antiphon.wire.openai import error_body
@@ -62,8 +63,9 @@ def _without_upgrade(data: bytes) -> bytes:
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, idle: Idle, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._idle = idle
         self._head_bytes = 0
         self._in_head = True
         self._refusal: AntiphonError = MalformedHttp("The request is not valid HTTP/1.1.")
@@ -93,10 +95,12 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._arm("receive", HEADERS_S, self._cut)
+        self._idle.add(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for name in list(self._timers):
             self._disarm(name)
+        self._idle.discard(self.transport)
         # uvicorn tells the last request only, which is not the one that runs when a client sends ahead.
         self._disconnect()
         self.pipeline.clear()
@@ -138,6 +142,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._idle.discard(self.transport)
         self._in_head, self._head_bytes = True, 0
         self._sent_bytes = self._body_bytes = 0
         self._arm("receive", HEADERS_S, self._cut)
@@ -242,8 +247,12 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._has_shut and self._active is None and not self.transport.is_closing():
+        if self._active is not None or self.transport.is_closing():
+            return
+        if self._has_shut:
             self.transport.close()
+        elif not self._in_head:  # else the next request has begun
+            self._idle.add(self.transport)
 
     @property
     def _active(self) -> Exchange | None:

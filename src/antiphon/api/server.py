@@ -5,12 +5,14 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 
 import anyio
 import uvicorn
 from anyio.abc import TaskStatus
 from uvicorn._types import ASGI3Application
 
+from antiphon.api.idle import Idle, room_for_idle
 from antiphon.api.protocol import Protocol
 from antiphon.core.predict import Predictor
 from antiphon.domain.prediction import CancelReason
@@ -74,7 +76,7 @@ async def serve(
     """
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=partial(Protocol, idle=Idle(room_for_idle())),  # type: ignore[arg-type]  # it is called, and nothing else
         ws="none",
         lifespan="off",
         log_config=None,
