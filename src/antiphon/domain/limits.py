@@ -26,10 +26,10 @@ class KeyLimits:
     tokens_per_day: int | None = None
     tokens_per_month: int | None = None
 
-    def tokens_per(self, window: Window) -> int | None:
-        """Give the limit of a window."""
-        limit: int | None = getattr(self, f"tokens_per_{window}")
-        return limit
+    @property
+    def tokens(self) -> tuple[int | None, ...]:
+        """Those of tokens, by WINDOWS."""
+        return self.tokens_per_minute, self.tokens_per_day, self.tokens_per_month
 
     @property
     def is_any(self) -> bool:
@@ -73,8 +73,8 @@ def _window_of(window: Window, minute: int) -> tuple[int, int]:
 
 def accounts_of(holder: Holder, now: float) -> Iterator[tuple[Account, int, int]]:
     """Give the accounts on which a key's tokens are put down, each with its limit and when its window ends."""
-    for window in WINDOWS:
-        limit = holder.limits.tokens_per(window)
+    minute = int(now // 60)
+    for window, limit in zip(WINDOWS, holder.limits.tokens, strict=True):
         if limit is not None:
-            begin, end = window_of(window, now)
+            begin, end = _window_of(window, minute)
             yield (holder.key_id, window, begin), limit, end
