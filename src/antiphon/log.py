@@ -3,7 +3,8 @@
 import asyncio  # noqa: TID251 - a turn of the loop is asyncio's
 import sys
 import time
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TextIO
@@ -48,6 +49,23 @@ class _Lines:
                 self._stream.flush()
 
 
+def _without_content(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put what went wrong into words: where, and of what kind. What errors say may hold what a client has sent."""
+    if event.pop("exc_info", False) and (error := sys.exc_info()[1]):
+        event["exception"] = "".join(_places(error)).rstrip()
+    return event
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _places(before)
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__module__}.{type(error).__qualname__}\n"
+    for one in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _places(one)
+
+
 def _as_json(_: object, level: str, event: MutableMapping[str, Any]) -> str:
     """A line as JSON; what JSON has no name for is written as text."""
     now = time.time()
@@ -69,7 +87,7 @@ def configure_log() -> None:
     ]
     lines = _Lines(sys.stderr)
     structlog.configure(
-        processors=[structlog.processors.format_exc_info, *(pretty if sys.stderr.isatty() else [_as_json])],
+        processors=[_without_content, *(pretty if sys.stderr.isatty() else [_as_json])],
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )

@@ -1,6 +1,8 @@
 """Who may ask: group AUTH."""
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -8,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from tests.conftest import SCRIPTED, environment, serving
+from tests.conftest import SCRIPTED, environment, serving, until
 
 PUBLIC = {"/healthz", "/readyz", "/docs", "/openapi.json"}
 ASK = {"model": "test/hello", "messages": [{"role": "user", "content": "x"}]}
@@ -150,6 +152,25 @@ def test_no_key_and_no_content_is_ever_logged(tmp_path):
         assert "CANARY" not in log + server.banner
         assert not any(line.startswith("forged") for line in log.splitlines())
         assert b"CANARY" not in (tmp_path / "antiphon.db").read_bytes()
+
+
+def test_a_fault_of_the_server_is_logged_with_its_request_and_its_place_and_without_content(tmp_path):
+    """A driver's errors carry what it was to write."""
+    with serving(tmp_path, SCRIPTED) as server:
+        with contextlib.closing(sqlite3.connect(tmp_path / "antiphon.db")) as database:
+            database.execute("CREATE TRIGGER t BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'no'); END")
+            database.commit()
+        text = "CANARY-text"
+        answer = server.chat("test/hello", text, store=True, metadata={"CANARY": "CANARY"}, user="CANARY-user")
+        assert answer.status_code == 503
+        lines = until(
+            lambda: [line for line in map(json.loads, server.log.read_text().splitlines()) if "exception" in line]
+        )
+        log = server.log.read_text()
+    assert lines[0]["id"] == answer.headers["x-request-id"]
+    assert "recorder.py" in lines[0]["exception"]
+    assert "IntegrityError" in lines[0]["exception"]
+    assert "CANARY" not in log
 
 
 def test_a_server_others_can_reach_does_not_start_without_a_key(tmp_path):
