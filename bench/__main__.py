@@ -3,9 +3,9 @@
     python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--write]
 
 The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
-`gateways`, `speech`, `recording`, `history` and `memory`, each explained in its module. Ratios are of medians taken
-side by side, since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its other
-parts alone.
+`gateways`, `speech`, `recording`, `traces`, `history` and `memory`, each explained in its module. Ratios are of medians
+taken side by side, since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its
+other parts alone.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import contract, gateways, history, memory, recording, speech
+from bench import contract, gateways, history, memory, recording, speech, tracing
 from bench.client import Target, median, quantile, stream, together
 from bench.servers import Threads, antiphon, baseline
 
@@ -38,6 +38,7 @@ PARTS = {
     "gateways": "In front of an upstream, beside other gateways",
     "speech": "Speaking and hearing",
     "recording": "What recording costs",
+    "traces": "What tracing costs",
     "history": "A million predictions",
     "memory": "Memory",
 }
@@ -179,6 +180,7 @@ def about(threads: Threads, rounds: int) -> dict[str, str]:
         f"{gateways.PORTKEY}; medians of {rounds} rounds; each server is one process on one core, the mock and whoever "
         "asks share\nthe other; Antiphon runs with keys, limits, validation, records, metrics and log lines.",
         "recording": f"{both}; medians of {rounds} rounds.",
+        "traces": f"{both}; medians of {rounds} rounds.",
     }
 
 
@@ -197,6 +199,7 @@ def main() -> None:
         "gateways": lambda: gateways.measure(options.rounds, peers=options.peers),
         "speech": lambda: speech.measure(threads),
         "recording": lambda: recording.measure(options.rounds),
+        "traces": lambda: tracing.measure(options.rounds),
         "history": lambda: [row for store in history.STORES for row in history.measure(store)],
         "memory": memory.measure,
     }

@@ -45,6 +45,7 @@ def test_the_example_of_each_kind_of_server_makes_an_engine(tmp_path, kind):
         settings.StoreSettings,
         settings.LimitSettings,
         settings.MediaSettings,
+        settings.TraceSettings,
         settings.SpeechServerSettings,
         settings.VoiceServerSettings,
         settings.ModelSettings,

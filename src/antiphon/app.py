@@ -17,6 +17,7 @@ from antiphon.core.background import Background
 from antiphon.core.files import Files, Quota
 from antiphon.core.ledger import open_ledger
 from antiphon.core.limits import Ledger, Limiter
+from antiphon.core.measures import Measures, Several
 from antiphon.core.ports import Archive
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Registry
@@ -35,7 +36,7 @@ from antiphon.outbound.fetching import open_fetcher
 from antiphon.outbound.speech_server import RemoteRecogniser, RemoteVoice, SpeechServer, open_speech_server
 from antiphon.outbound.webhooks import open_webhooks
 from antiphon.provision import pull, pull_speech
-from antiphon.settings import Settings, SpeechServerSettings
+from antiphon.settings import Settings, SettingsError, SpeechServerSettings
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
 from antiphon.store.database import Database
@@ -65,12 +66,15 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         announce: is given the lines to show once requests are taken.
 
     Raises:
-        PortTaken, StoreUnfit, StorageUnavailable, WeightsError, EngineFailed: it cannot start; the message is one line.
+        PortTaken, StoreUnfit, StorageUnavailable, WeightsError, EngineFailed, SettingsError: it cannot start; the
+            message is one line.
     """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     listener = bind(settings.server.host, settings.server.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
+        port: int = listener.getsockname()[1]
+        traces = await _traces(settings, port, stack)
         database, keys = await stack.enter_async_context(open_keys(settings.store.url, settings.home, settings.api_key))
         limiter = Limiter(await _ledger(settings, database, stack))
         key = await _first_key(settings, keys)
@@ -85,7 +89,8 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
             for engine in offer.engines.values():
                 await stack.enter_async_context(engine.open())
         services = await _services(settings, registry, database, keys, stack, limiter=limiter)
-        port: int = listener.getsockname()[1]
+        if traces:
+            services.predictor.measures = Several(services.predictor.measures, traces)
         await serve(
             create_app(services),
             listener,
@@ -133,6 +138,7 @@ async def _services(
         deadline_s=settings.server.deadline_s,
         is_store_well=is_store_well,
         metrics=meters.written,
+        trace_ratio=settings.traces.sample_ratio if settings.traces.otlp_url else None,
         has_records=settings.store.record,
         check_webhook=partial(check_url, allow_private=settings.webhooks.allow_private),
     )
@@ -152,6 +158,23 @@ async def _ledger(settings: Settings, database: Database, stack: AsyncExitStack)
         return await stack.enter_async_context(open_redis_ledger(settings.store.limits_url))
     rooms = stack.enter_context(open_rooms(settings.home / "run"))
     return await stack.enter_async_context(open_ledger(SqlSpending(database), rooms))
+
+
+async def _traces(settings: Settings, port: int, stack: AsyncExitStack) -> Measures | None:
+    """Set up what sends traces, if any are wanted; else nothing of it is loaded.
+
+    Raises:
+        SettingsError: what it needs is not installed.
+    """
+    if settings.traces.otlp_url is None:
+        return None
+    try:
+        from antiphon.meters.spans import SpanMaker  # noqa: PLC0415
+        from antiphon.meters.traces import open_traces  # noqa: PLC0415
+    except ImportError:
+        raise SettingsError(["traces.otlp_url: needs more packages: pip install 'antiphon[traces]'"]) from None
+    spans = SpanMaker(settings.server.host, port)
+    return await stack.enter_async_context(open_traces(settings.traces.otlp_url, spans))
 
 
 async def _senses(settings: Settings, archive: Archive, files: Files, stack: AsyncExitStack) -> Senses:

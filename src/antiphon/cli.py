@@ -86,6 +86,7 @@ def serve() -> None:
         server.WeightsError,
         server.EngineFailed,
         server.StorageUnavailable,
+        SettingsError,
     )
     _run(server.run(settings, typer.echo), *failures)
 

@@ -15,6 +15,7 @@ from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import InvalidRequest, Unsupported
 from antiphon.domain.faults import FieldFault
 from antiphon.domain.record import Webhook
+from antiphon.domain.trace import Trace, trace_of
 
 DEADLINE_HEADER = b"x-request-timeout-seconds"
 
@@ -41,8 +42,17 @@ def call_of(
     if request.ignored and preference(scope, b"handling") == b"strict":
         raise InvalidRequest(tuple(map(_unknown, request.ignored)))
     deadline_s = min(services.deadline_s, resolved.model.deadline_s, _asked_deadline_s(scope))
-    work = Work(exchange_of(scope).request_id, account, request)
+    work = Work(exchange_of(scope).request_id, account, request, _trace(services, scope))
     return Call(work, resolved, contract, deadline_s, body, webhook, is_streamed, scope["state"]["ticket"])
+
+
+def _trace(services: Services, scope: HTTPScope) -> Trace | None:
+    """Find whose trace a call is part of; the log line of its request tells it too."""
+    if services.trace_ratio is None:
+        return None
+    parent, state = header(scope, b"traceparent"), header(scope, b"tracestate")
+    trace = scope["state"]["trace"] = trace_of(parent, state, services.trace_ratio)
+    return trace
 
 
 async def let_in(services: Services, scope: HTTPScope) -> Ticket:

@@ -45,6 +45,8 @@ class Services:
     """Whether the store could be read and written when that was last tried."""
     metrics: Callable[[], bytes]
     """Gives what is measured, as Prometheus reads it."""
+    trace_ratio: float | None
+    """Which share of the traces that begin here is sampled; None where there are no traces."""
     has_records: bool
     """Whether predictions are written down; without that there is nothing to store, join or look at."""
     check_webhook: Callable[[str], None]

@@ -12,6 +12,18 @@ class Measures(Protocol):
         """Take note of one that has ended, whichever way. Never waits."""
 
 
+class Several:
+    """Several that take note of each."""
+
+    def __init__(self, *readers: Measures) -> None:
+        self._readers = readers
+
+    def ended(self, running: Running) -> None:
+        """Tell them all, in their order."""
+        for reader in self._readers:
+            reader.ended(running)
+
+
 class _NoMeasures:
     def ended(self, running: Running) -> None:
         """Forget it."""

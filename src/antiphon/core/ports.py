@@ -12,6 +12,7 @@ from antiphon.domain.events import Batch
 from antiphon.domain.limits import NO_LIMITS, Holder, KeyLimits
 from antiphon.domain.prediction import Status
 from antiphon.domain.record import Page, Record
+from antiphon.domain.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Work:
     account: str
     """Whose it is: nothing an engine remembers for one account may show in the answer to another."""
     request: ChatRequest
+    trace: Trace | None = None
+    """Whose trace it is part of, where traces are on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from antiphon.settings.tables import (
     SpeechServerSettings,
     SpeechSettings,
     StoreSettings,
+    TraceSettings,
     VoiceServerSettings,
 )
 from antiphon.settings.versions import LlamaCppVersion, ScriptedVersion, UpstreamVersion, VersionSettings
@@ -30,6 +31,7 @@ __all__ = (
     "SpeechServerSettings",
     "SpeechSettings",
     "StoreSettings",
+    "TraceSettings",
     "UpstreamVersion",
     "VersionSettings",
     "VoiceServerSettings",

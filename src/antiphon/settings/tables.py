@@ -84,6 +84,13 @@ class SpeechSettings(Frozen):
     recogniser: SpeechServerSettings | None = None
 
 
+class TraceSettings(Frozen):
+    """Where traces of predictions go, and which share of them."""
+
+    otlp_url: Url | None = None
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1
+
+
 class LimitSettings(Frozen):
     """How large a request may be, beside its bytes."""
 
@@ -135,5 +142,6 @@ class Settings(Frozen):
     webhooks: WebhookSettings = WebhookSettings()
     media: MediaSettings = MediaSettings()
     speech: SpeechSettings = SpeechSettings()
+    traces: TraceSettings = TraceSettings()
     limits: LimitSettings = LimitSettings()
     models: Annotated[dict[str, ModelSettings], Field(min_length=1)]
