@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test test-long check bench docs lock clean
+.PHONY: serve test test-long check bench soak docs lock clean
 
 # ANTIPHON_SPEECH=1 make serve: the voices and the recogniser too.
 serve: $(VENV)/.installed $(if $(filter 1,$(ANTIPHON_SPEECH)),$(VENV)/.installed-speech)
@@ -28,6 +28,10 @@ check: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	@$(BIN)/antiphon models pull
 	$(BIN)/python -m bench $(ARGS)
+
+# Whether a server grows that is used for half an hour; ARGS='--minutes 10' for less.
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m bench --only soak --minutes 30 $(ARGS)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m docs.generate

@@ -1,10 +1,11 @@
 """Antiphon measured: against llama.cpp's own server core, and against itself.
 
-    python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--write]
+    python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--minutes M] [--write]
 
 The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
 `gateways`, `speech`, `recording`, `traces`, `history` and `memory`, each explained in its module. Ratios are of medians
-taken side by side, since machines are noisy. `--write` puts what was measured into docs/benchmarks.md and leaves its
+taken side by side, since machines are noisy. `soak` runs only where it is named: it takes 5 minutes, or as many as
+`--minutes` says, and a release is held to 30. `--write` puts what was measured into docs/benchmarks.md and leaves its
 other parts alone.
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import contract, gateways, history, memory, recording, speech, tracing
+from bench import contract, gateways, history, memory, recording, soak, speech, tracing
 from bench.client import Target, median, quantile, stream, together
 from bench.servers import Threads, antiphon, baseline
 
@@ -41,6 +42,7 @@ PARTS = {
     "traces": "What tracing costs",
     "history": "A million predictions",
     "memory": "Memory",
+    "soak": "A long time at half load",
 }
 """What can be measured, and its title in the report."""
 
@@ -186,10 +188,11 @@ def about(threads: Threads, rounds: int) -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=[part for part in PARTS if part != "soak"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=soak.MINUTES, help="of the soak")
     parser.add_argument("--peers", type=Path, default=gateways.PEERS, help="where other gateways are installed")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -202,6 +205,7 @@ def main() -> None:
         "traces": lambda: tracing.measure(options.rounds),
         "history": lambda: [row for store in history.STORES for row in history.measure(store)],
         "memory": memory.measure,
+        "soak": lambda: soak.measure(options.minutes),
     }
     for part in options.only:
         rows = measures[part]()

@@ -43,8 +43,7 @@ class Link:
 
     async def send(self, request: bytes) -> tuple[int, bytes, float]:
         """Give the status, the body and the seconds it took; a body in chunks is given as it came."""
-        if self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        await self._dial()
         begun = time.perf_counter()
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
@@ -54,6 +53,20 @@ class Link:
         else:
             body = await self._reader.readuntil(b"\r\n0\r\n\r\n")
         return int(head.split(b" ", 2)[1]), body, time.perf_counter() - begun
+
+    async def begin(self, request: bytes) -> bytes:
+        """Send a request for a stream; give its head and its first event."""
+        await self._dial()
+        self._writer.write(request)
+        return await self._reader.readuntil(b"\n\n")
+
+    async def rest(self) -> bytes:
+        """Give the rest of a stream that was begun, as it came."""
+        return await self._reader.readuntil(b"\r\n0\r\n\r\n")
+
+    async def _dial(self) -> None:
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
 
     def close(self) -> None:
         """Hang up."""

@@ -73,7 +73,7 @@ async def _run(port: int, pid: int, home: Path, requests: int) -> list[Seen]:
         await asyncio.gather(*[_some(port, EVERY // CONNECTIONS) for _ in range(CONNECTIONS)])
         await asyncio.sleep(1)  # What was under way has ended, and connections are closed on both sides.
         process = psutil.Process(pid)
-        tasks = _tasks(pid, home)
+        tasks = tasks_of(pid, home)
         seen.append(Seen(done, process.memory_info().rss // 1024, process.num_fds(), tasks))
     return seen
 
@@ -89,7 +89,7 @@ async def _some(port: int, count: int) -> None:
     link.close()
 
 
-def _tasks(pid: int, home: Path) -> int:
+def tasks_of(pid: int, home: Path) -> int:
     told = home / TOLD
     told.unlink(missing_ok=True)
     os.kill(pid, signal.SIGUSR1)
