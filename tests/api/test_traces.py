@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.conftest import environment, serving, until
+from tests.mock_upstream import MockUpstream
 
 MODELS = """
 [models."test/hello"]
@@ -400,3 +402,55 @@ def test_the_standard_variables_name_the_service_and_carry_the_collectors_key(tm
     about = collector.resources[0]
     assert (about["service.name"], about["deployment.environment.name"]) == ("chat-eu", "prod")
     assert collector.keys == {"abc"}
+
+
+def before_a_mock(collector, mock, ratio=1.0):
+    models = f"""
+[models."test/there"]
+[[models."test/there".versions]]
+number = 1
+engine = "upstream"
+base_url = "{mock.url}"
+model = "there"
+kind = "openai"
+probe_s = 0
+"""
+    return traced(collector, ratio, models)
+
+
+@pytest.fixture
+def mock():
+    with contextlib.closing(MockUpstream()) as found:
+        yield found
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_trace_is_handed_on_to_an_upstream_with_the_span_here_as_its_parent(tmp_path, collector, mock, stream):
+    with serving(tmp_path, before_a_mock(collector, mock)) as server:
+        headers = {"traceparent": SAMPLED, "tracestate": "vendor=1"}
+        assert server.chat("test/there", stream=stream, headers=headers).status_code == 200
+        own, _ = collector.one()
+    (asked,) = mock.asked
+    assert asked.headers["traceparent"] == f"00-{TRACE}-{own.span_id.hex()}-01"
+    assert asked.headers["tracestate"] == "vendor=1"
+
+
+def test_an_upstream_is_told_that_a_trace_is_not_sampled(tmp_path, collector, mock):
+    with serving(tmp_path, before_a_mock(collector, mock, ratio=0)) as server:
+        server.chat("test/there", headers={"traceparent": UNSAMPLED})
+        server.chat("test/there")
+    continued, begun = (asked.headers["traceparent"] for asked in mock.asked)
+    assert re.fullmatch(rf"00-{TRACE}-(?!{PARENT})[0-9a-f]{{16}}-00", continued)
+    assert re.fullmatch(rf"00-(?!{TRACE})[0-9a-f]{{32}}-[0-9a-f]{{16}}-00", begun)
+
+
+def test_a_requests_line_in_the_log_names_its_trace(tmp_path, collector):
+    with serving(tmp_path, traced(collector)) as server:
+        server.chat("test/echo", headers={"traceparent": SAMPLED})
+        server.get("/v1/models")
+        server.stop()
+        lines = map(json.loads, server.log.read_text().splitlines())
+        chat, models = (line for line in lines if line["event"] == "request")
+    assert chat["trace_id"] == TRACE
+    assert chat["request_id"]
+    assert "trace_id" not in models

@@ -52,6 +52,7 @@ class Front:
                 _log.exception("request failed", request_id=str(exchange.request_id), path=_safe(scope["path"]))
             if exchange.status is None:
                 await answer.error(send, tell(error))
+        trace = scope["state"].get("trace")
         _log.info(
             "request",
             request_id=str(exchange.request_id),
@@ -59,6 +60,7 @@ class Front:
             path=_safe(scope["path"]),
             status=exchange.status,
             ms=round((time.perf_counter() - exchange.begun) * 1000, 1),
+            **({"trace_id": trace.id} if trace else {}),
         )
 
     async def _holder(self, scope: HTTPScope) -> Holder:

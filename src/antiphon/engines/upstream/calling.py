@@ -1,6 +1,7 @@
 """One request sent to one of a version's endpoints, and to another while none has begun to answer."""
 
 import random
+from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -59,8 +60,12 @@ class Caller:
     def __init__(self, client: Client, endpoints: Endpoints, tries: int) -> None:
         self._client, self._endpoints, self._tries = client, endpoints, tries
 
-    async def ask(self, body: bytes) -> Answer:
+    async def ask(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send a request, to one endpoint after the other while none has begun to answer.
+
+        Args:
+            body: it, as JSON.
+            headers: what it carries beside what every request does.
 
         Raises:
             EngineUnavailable: nobody can be reached, or all are busy.
@@ -71,7 +76,7 @@ class Caller:
         for turn in range(self._tries):
             endpoint = self._endpoints.pick(tried)
             try:
-                return await self._try(endpoint, body)
+                return await self._try(endpoint, endpoint.chat.post(body, headers))
             except Stale:
                 continue  # Nobody failed: the same one again, over a connection that is made for it.
             except _Again as again:
@@ -82,7 +87,7 @@ class Caller:
                 await anyio.sleep(max(again.wait_s, pause_s))
         raise EngineFailed(_BROKE_OFF)
 
-    async def _try(self, endpoint: Endpoint, body: bytes) -> Answer:
+    async def _try(self, endpoint: Endpoint, request: bytes) -> Answer:
         """Ask once.
 
         Raises:
@@ -90,7 +95,7 @@ class Caller:
             AntiphonError: it was, and came to nothing.
         """
         try:
-            connection = await self._client.ask(endpoint.chat, endpoint.chat.post(body))
+            connection = await self._client.ask(endpoint.chat, request)
         except Silent:
             endpoint.failed()
             raise EngineFailed("The model's server fell silent.") from None

@@ -8,6 +8,7 @@ import asyncio  # noqa: TID251 - dialling is asyncio's
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import anyio
@@ -16,6 +17,7 @@ from antiphon.engines.upstream.connection import BrokeOff, Connection
 
 KEPT_S = 4.0
 """How long a connection is kept: less than the 5 s after which uvicorn, which most servers run on, closes one."""
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Unreachable(Exception):
@@ -37,16 +39,20 @@ class Resource:
         self.port = parts.port or (443 if self.is_tls else 80)
         named = f"[{self.host}]" if ":" in self.host else self.host
         host = named if parts.port is None else f"{named}:{parts.port}"
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._head = f" {parts.path} HTTP/1.1\r\nhost: {host}\r\n{lines}".encode("latin-1")
+        self._head = f" {parts.path} HTTP/1.1\r\nhost: {host}\r\n".encode("latin-1") + _lines(headers)
 
     def get(self) -> bytes:
         """Give a request for it."""
         return b"GET%b\r\n" % self._head
 
-    def post(self, body: bytes) -> bytes:
-        """Give a request that sends it JSON."""
-        return b"POST%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (self._head, len(body), body)
+    def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> bytes:
+        """Give a request that sends it JSON, with headers of its own."""
+        about = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
+        return b"POST%b%b%b\r\n%b" % (self._head, _lines(headers), about, body)
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
 class Client:

@@ -12,7 +12,7 @@ from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.domain.events import Batch
 from antiphon.engines.upstream.body import chat_body
 from antiphon.engines.upstream.calling import Caller
-from antiphon.engines.upstream.client import open_client
+from antiphon.engines.upstream.client import NO_HEADERS, open_client
 from antiphon.engines.upstream.connection import BrokeOff, Silent
 from antiphon.engines.upstream.dialects import features_of
 from antiphon.engines.upstream.endpoints import Endpoint, Endpoints
@@ -80,7 +80,7 @@ class UpstreamEngine:
             body = await anyio.to_thread.run_sync(chat_body, request, model, features)
         else:
             body = chat_body(request, model, features)
-        answer = await self._caller.ask(body)
+        answer = await self._caller.ask(body, work.trace.headers if work.trace else NO_HEADERS)
         try:
             yield _watched(read_events(request, answer.connection), answer.endpoint)
             await answer.hear_out()
