@@ -3,15 +3,16 @@
 import gc
 import json
 import shlex
+import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from importlib.util import find_spec
 
 import anyio
 
 from antiphon.api.app import create_app
-from antiphon.api.server import PortTaken, bind, serve
+from antiphon.api.server import PortTaken, bind, serve, share
 from antiphon.api.services import FileLimits, Services
 from antiphon.core.background import Background
 from antiphon.core.files import Files, Quota
@@ -55,11 +56,14 @@ from antiphon.supplies.secrets import read_key
 from antiphon.wire.json_in import Limits
 from antiphon.wire.wriftai import prediction_body
 
-__all__ = ("EngineFailed", "PortTaken", "StorageUnavailable", "StoreUnfit", "WeightsError", "run")
+__all__ = ("FAILURES", "bind", "prepare", "run", "share", "work")
+
+FAILURES = (PortTaken, StoreUnfit, StorageUnavailable, WeightsError, EngineFailed, SettingsError)
+"""Why a server cannot start; each one's message is one line."""
 
 
 async def run(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until a signal says stop.
+    """Serve in this process until a signal says stop.
 
     Args:
         settings: what to serve.
@@ -69,15 +73,36 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         PortTaken, StoreUnfit, StorageUnavailable, WeightsError, EngineFailed, SettingsError: it cannot start; the
             message is one line.
     """
+    with closing(bind(settings.server.host, settings.server.port)) as listener:
+        banner = await prepare(settings, listener.getsockname()[1])
+        await work(settings, listener, partial(announce, banner))
+
+
+async def prepare(settings: Settings, port: int) -> str:
+    """Do what is done once, however many processes serve; give the lines to show when they do.
+
+    Raises:
+        StoreUnfit, StorageUnavailable, WeightsError, SettingsError: as `run` does.
+    """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    listener = bind(settings.server.host, settings.server.port)
     async with AsyncExitStack() as stack:
-        stack.callback(listener.close)
-        port: int = listener.getsockname()[1]
-        traces = await _traces(settings, port, stack)
-        database, keys = await stack.enter_async_context(open_keys(settings.store.url, settings.home, settings.api_key))
-        limiter = Limiter(await _ledger(settings, database, stack))
+        # What may fail comes before a key is made: it would never be shown.
+        await _traces(settings, port, stack)
+        opened = open_keys(settings.store.url, settings.home, settings.api_key)
+        database, keys = await stack.enter_async_context(opened)
+        await _ledger(settings, database, stack)
         key = await _first_key(settings, keys)
+    await anyio.to_thread.run_sync(pull_speech, settings)
+    return _banner(settings, port, key)
+
+
+async def work(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve what is prepared until a signal says stop; raises as `run` does."""
+    async with AsyncExitStack() as stack:
+        opened = open_keys(settings.store.url, settings.home, settings.api_key)
+        database, keys = await stack.enter_async_context(opened)
+        traces = await _traces(settings, listener.getsockname()[1], stack)
+        limiter = Limiter(await _ledger(settings, database, stack))
         digests = {
             (name, version.number): definition_digest(version)
             for name, model in settings.models.items()
@@ -96,7 +121,7 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
             listener,
             predictor=services.predictor,
             drain_s=settings.server.drain_s,
-            on_ready=_announcer(announce, _banner(settings, port, key)),
+            on_ready=_settled(on_ready),
         )
 
 
@@ -232,12 +257,12 @@ async def _predictor(
     return predictor, lambda: keeper.is_well, recorder.lag_s
 
 
-def _announcer(announce: Callable[[str], None], banner: str) -> Callable[[], Awaitable[None]]:
+def _settled(on_ready: Callable[[], None]) -> Callable[[], Awaitable[None]]:
     async def ready() -> None:
         # All that was loaded stays. Without this each full collection walks it, and everything stands still for 70 ms.
         gc.collect()
         gc.freeze()
-        announce(banner)
+        on_ready()
 
     return ready
 

@@ -77,18 +77,12 @@ def serve() -> None:
     settings = _settings()
     # The server's libraries take most of a second to load; no other command needs them.
     from antiphon import app as server  # noqa: PLC0415
+    from antiphon import workers  # noqa: PLC0415
     from antiphon.log import configure_log  # noqa: PLC0415
 
     configure_log()
-    failures = (
-        server.PortTaken,
-        server.StoreUnfit,
-        server.WeightsError,
-        server.EngineFailed,
-        server.StorageUnavailable,
-        SettingsError,
-    )
-    _run(server.run(settings, typer.echo), *failures)
+    run = server.run if settings.server.workers == 1 else workers.run
+    _run(run(settings, typer.echo), *server.FAILURES, workers.WorkerFailed)
 
 
 @app.command()

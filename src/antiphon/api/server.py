@@ -42,8 +42,13 @@ class _Server(uvicorn.Server):
         await self._on_ready()
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     """Take an address, before anything slow is started for it.
+
+    Args:
+        host: an address of this machine, or its name.
+        port: 0 for any free one.
+        is_shared: whether others may have it who share it too.
 
     Raises:
         PortTaken: somebody else has it, or it is not ours to take.
@@ -51,6 +56,8 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        share(listener)
     try:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
@@ -59,6 +66,11 @@ def bind(host: str, port: int) -> socket.socket:
         why = "is in use by another program" if taken else f"cannot be used: {error}"
         raise PortTaken(f"port {port} on {host} {why}; choose another with ANTIPHON_PORT") from error
     return listener
+
+
+def share(listener: socket.socket) -> None:
+    """Let others have the address as well, who share it too. Linux divides connections among those that listen."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 async def serve(

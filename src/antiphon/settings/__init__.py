@@ -1,4 +1,4 @@
-"""The configuration: a TOML file and six environment variables, read once, checked whole, then frozen.
+"""The configuration: a TOML file and eight environment variables, read once, checked whole, then frozen.
 
 Numbers are named with their units. Every option stands, with its default, in examples/antiphon.toml.
 """

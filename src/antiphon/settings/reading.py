@@ -51,7 +51,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, file: Path | None
 
     Args:
         environment: ANTIPHON_HOME, ANTIPHON_CONFIG, ANTIPHON_HOST, ANTIPHON_PORT, ANTIPHON_API_KEY,
-            ANTIPHON_LIMITS_URL and ANTIPHON_SPEECH are looked at.
+            ANTIPHON_LIMITS_URL, ANTIPHON_SPEECH and ANTIPHON_WORKERS are looked at.
         file: read this file instead of the one ANTIPHON_CONFIG names.
 
     Raises:
@@ -91,6 +91,10 @@ def _take_environment(environment: Mapping[str, str], tree: dict[str, Any]) -> N
         server["port"] = int(port)
     if (limits_url := environment.get("ANTIPHON_LIMITS_URL")) and isinstance(tree.setdefault("store", {}), dict):
         tree["store"]["limits_url"] = limits_url
+    if workers := environment.get("ANTIPHON_WORKERS"):
+        if not workers.isascii() or not workers.isdecimal():
+            raise SettingsError(["ANTIPHON_WORKERS: should be a whole number from 1 to 64"])
+        server["workers"] = int(workers)
     if (speech := environment.get("ANTIPHON_SPEECH")) and isinstance(tree.setdefault("speech", {}), dict):
         if speech not in {"0", "1"}:
             raise SettingsError(["ANTIPHON_SPEECH: should be 1 or 0"])
@@ -113,7 +117,9 @@ def _findings(error: ValidationError) -> Iterator[str]:
         near = difflib.get_close_matches(str(last), _known(parents), 1) if is_unknown else []
         hint = f"; did you mean {near[0]}?" if near else ""
         msg = "is not an option" if is_unknown else found["msg"].removeprefix("Value error, ")
-        yield f"{_dotted(_as_written(found['loc']))}: {msg}{hint}"
+        # What is wrong between two tables has no place of its own, and names them itself.
+        place = f"{_dotted(_as_written(found['loc']))}: " if found["loc"] else ""
+        yield f"{place}{msg}{hint}"
 
 
 def _as_written(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:

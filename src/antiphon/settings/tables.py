@@ -20,6 +20,7 @@ class ServerSettings(Frozen):
     deadline_s: Seconds = 300
     body_bytes: Annotated[int, Field(ge=1024, le=1_073_741_824)] = 20_971_520
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 25
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
 
     @property
     def is_loopback(self) -> bool:
@@ -145,3 +146,29 @@ class Settings(Frozen):
     traces: TraceSettings = TraceSettings()
     limits: LimitSettings = LimitSettings()
     models: Annotated[dict[str, ModelSettings], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _can_be_divided(self) -> Self:
+        workers = self.server.workers
+        for name, model in self.models.items() if workers > 1 else ():
+            if any(version.engine == "llamacpp" for version in model.versions):
+                raise ValueError(f'server.workers should be 1: models."{name}" runs inside, and would in each of them')
+            if model.slots < workers:
+                raise ValueError(f'server.workers should be at most {model.slots}, the slots of models."{name}"')
+        return self
+
+    def part(self, number: int) -> Self:
+        """Give what one worker, numbered from 0, serves: its part of each model's slots and queue."""
+        workers = self.server.workers
+        models = {
+            name: model.model_copy(
+                update={"slots": _part(model.slots, number, workers), "queue": _part(model.queue, number, workers)}
+            )
+            for name, model in self.models.items()
+        }
+        return self.model_copy(update={"models": models, "server": self.server.model_copy(update={"workers": 1})})
+
+
+def _part(whole: int, number: int, workers: int) -> int:
+    """Divide, so that all parts together are the whole."""
+    return whole // workers + (number < whole % workers)

@@ -5,7 +5,6 @@ only its user may enter, says `ready` on stdout, logs to stderr, and dies with i
 signal where there is one, and by its standard input closing everywhere.
 """
 
-import ctypes
 import os
 import selectors
 import signal
@@ -43,12 +42,12 @@ from antiphon.engines.llamacpp.request import Request
 from antiphon.engines.llamacpp.senses import Senses, Taken
 from antiphon.engines.llamacpp.sensing import Sensing
 from antiphon.engines.llamacpp.template import ChatTemplate, TemplateRefused
+from antiphon.orphan import end_with
 
 KNOBS = ("enable_thinking", "reasoning_effort", "verbosity")
 """Variables that some templates have."""
 UNSENT_S = 0.1
 """How soon an idle worker tries again to send what a full socket did not take."""
-_PR_SET_PDEATHSIG = 1
 
 
 class ChildOptions(msgspec.Struct, frozen=True):
@@ -261,25 +260,10 @@ def _vital(work: Callable[..., None], *given: object) -> None:
         os._exit(1)
 
 
-def _die_with(parent: int) -> None:
-    """End this process when its parent ends, however that ends."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os._exit(0)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
-
-
 def main() -> None:
     """Run the child until its parent is gone."""
     options = msgspec.json.decode(sys.argv[1], type=ChildOptions)
-    _die_with(options.parent)
+    end_with(options.parent)
     # The terminal sends Ctrl-C to the whole group; the server decides when its engines end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
