@@ -146,6 +146,7 @@ async def _services(
     senses = await _senses(settings, archive, files, stack)
     predictor, is_store_well, lag_s = await _predictor(settings, database, senses, notify, stack)
     predictor.measures = meters = Meters(registry, lag_s, is_store_well)
+    await stack.enter_async_context(meters.open())
     background = Background(predictor)
     await stack.enter_async_context(background.open())
     return Services(

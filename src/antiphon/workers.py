@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from subprocess import PIPE
 
 import anyio
@@ -18,6 +19,7 @@ from anyio.abc import Process, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from antiphon.app import bind, prepare, share
+from antiphon.meters.shared import VARIABLE, folder_for_all, forget_standing
 from antiphon.settings import Settings
 
 BACK_OFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -53,14 +55,15 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
         port = door.getsockname()[1]
         banner = await prepare(settings, port)
         settings = settings.model_copy(update={"server": server.model_copy(update={"port": port})})
-        await _Crew(settings, lambda: announce(banner)).run()
+        with folder_for_all(settings.home / "run") as folder:
+            await _Crew(settings, folder, lambda: announce(banner)).run()
 
 
 class _Crew:
     """The workers, and whether they are to end."""
 
-    def __init__(self, settings: Settings, on_ready: Callable[[], None]) -> None:
-        self._settings, self._on_ready = settings, on_ready
+    def __init__(self, settings: Settings, metrics: Path, on_ready: Callable[[], None]) -> None:
+        self._settings, self._metrics, self._on_ready = settings, metrics, on_ready
         self._processes: dict[int, Process] = {}
         self._unready = set(range(settings.server.workers))
         """Those that have not been ready yet."""
@@ -101,9 +104,10 @@ class _Crew:
     async def _live(self, number: int) -> str | None:
         """Run one worker to its end; give why it did not start, if it did not."""
         command = [sys.executable, "-m", "antiphon.worker", str(os.getpid())]
+        where = os.environ | {VARIABLE: str(self._metrics)}
         # A session of its own: the terminal sends Ctrl-C to the whole group, and a second one would end all at once.
         async with await anyio.open_process(
-            command, stdin=PIPE, stdout=PIPE, stderr=None, start_new_session=True
+            command, stdin=PIPE, stdout=PIPE, stderr=None, env=where, start_new_session=True
         ) as process:
             self._processes[number] = process
             try:
@@ -112,6 +116,7 @@ class _Crew:
                 return await self._look_after(process, number)
             finally:
                 del self._processes[number]
+                forget_standing(process.pid, self._metrics)
 
     async def _look_after(self, process: Process, number: int) -> str | None:
         assert process.stdin is not None  # noqa: S101 - for the types: they were asked for

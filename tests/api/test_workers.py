@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.api.test_metrics import assert_all_the_dashboard_asks_for, value
 from tests.conftest import KEY, environment, serving, until
 from tests.lives import assert_told
 
@@ -100,6 +101,63 @@ def test_a_cancel_reaches_a_prediction_in_another_worker_within_a_second(crew):
         assert other.post(f"/v1/predictions/{key}/cancel").text == "null"
         until(lambda: other.get(f"/v1/predictions/{key}").json()["status"] == "cancelled", 2)
         assert time.monotonic() - begun < 1.5
+
+
+def ask_each(each, model="test/hello", **fields):
+    """Ask every worker once."""
+    for client in each.values():
+        body = SLOW | {"model": model, "stream": False, **fields}
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+
+
+def slots_told(client):
+    return value(client.get("/metrics").text, "antiphon_slots", gen_ai_request_model="test/hello")
+
+
+def assert_counted(client, count):
+    text = client.get("/metrics").text
+    hello = {"gen_ai_request_model": "test/hello"}
+    assert value(text, "antiphon_predictions_total", status="succeeded", **hello) == count
+    assert value(text, "antiphon_tokens_total", gen_ai_token_type="output", **hello) == 4 * count
+    assert value(text, "gen_ai_server_request_duration_seconds_count", **hello) == count
+    assert value(text, "gen_ai_server_request_duration_seconds_bucket", le="+Inf", **hello) == count
+    assert value(text, "antiphon_slots", **hello) == 8
+    return text
+
+
+def test_one_scrape_tells_of_all_workers_and_no_counter_goes_back_when_one_dies(tmp_path):
+    with serving(tmp_path, CONFIG) as server, doors(server) as each:
+        for _ in range(3):
+            ask_each(each)
+        for client in each.values():
+            until(lambda client=client: slots_told(client) == 8)
+            text = assert_counted(client, 6)
+            assert_all_the_dashboard_asks_for(text)
+            types = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
+            assert len(types) == len(set(types))
+            assert "pid=" not in text
+        lost, kept = each
+        kill(lost)
+        until(lambda: value(each[kept].get("/metrics").text, "antiphon_slots", gen_ai_request_model="test/hello") == 4)
+        until(
+            lambda: value(each[kept].get("/metrics").text, "antiphon_slots", gen_ai_request_model="test/hello") == 8, 10
+        )
+        with doors(server) as again:
+            ask_each(again)
+            for client in again.values():
+                assert_counted(client, 8)
+        assert server.stop() == 0
+        assert not list((tmp_path / "run").glob("metrics-*"))
+
+
+def test_what_runs_in_one_worker_is_seen_by_who_asks_another(crew):
+    with doors(crew) as each:
+        one, other = each.values()
+        with one.stream("POST", "/v1/chat/completions", json=SLOW) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            label = {"gen_ai_request_model": "test/slow"}
+            until(lambda: value(other.get("/metrics").text, "antiphon_slots_held", **label) == 1)
 
 
 def streaming(client):

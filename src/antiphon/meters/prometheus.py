@@ -5,18 +5,22 @@ Names with `gen_ai_` are those of OpenTelemetry's semantic conventions for gener
 names begin with `antiphon_`.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 
+import anyio
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from antiphon import __version__
+from antiphon.core.groups import companions
 from antiphon.core.registry import Registry
 from antiphon.core.running import Running
 from antiphon.domain.events import Usage
 from antiphon.domain.prediction import Status
+from antiphon.meters.shared import is_shared, of_all
+from antiphon.meters.standing import Standing
 
+LOOK_S = 1.0
+"""How old may be what a worker tells of another's queues."""
 _LONG_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """The conventions' own borders for durations."""
 _FIRST_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -54,7 +58,20 @@ class Meters:
         each = "Between a prediction's tokens behind the first, on average."
         self._each = self._histogram("gen_ai_server_time_per_output_token", each, _TOKEN_S)
         self._models: dict[str, _Model] = {}
-        self._collected.register(_Standing(registry, store_lag_s, is_store_well))
+        self._standing = Standing(registry, store_lag_s, is_store_well, self._collected)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Tell other workers, if there are any, how this one stands, for the body."""
+        async with companions() as group:
+            if is_shared():
+                group.start_soon(self._look)
+            yield
+
+    async def _look(self) -> None:
+        while True:
+            self._standing.look()
+            await anyio.sleep(LOOK_S)
 
     def _histogram(self, name: str, about: str, borders_s: Sequence[float] = _LONG_S) -> Histogram:
         label = ("gen_ai_request_model",)
@@ -87,7 +104,8 @@ class Meters:
 
     def written(self) -> bytes:
         """Give everything in Prometheus' text format."""
-        return generate_latest(self._collected)
+        self._standing.look()
+        return generate_latest(of_all(self._collected))
 
 
 class _Model:
@@ -120,38 +138,3 @@ def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
     yield "output_audio", usage.audio_tokens
     yield "prediction_accepted", usage.accepted_prediction_tokens
     yield "prediction_rejected", usage.rejected_prediction_tokens
-
-
-class _Standing:
-    """What is looked at when somebody asks: how full, how well."""
-
-    def __init__(self, registry: Registry, store_lag_s: Callable[[], float], is_store_well: Callable[[], bool]) -> None:
-        self._registry, self._store_lag_s, self._is_store_well = registry, store_lag_s, is_store_well
-        self._since = time.time()
-
-    def collect(self) -> Iterator[Metric]:
-        """Give it all."""
-        label = ["gen_ai_request_model"]
-        queued = GaugeMetricFamily("antiphon_queue_depth", "Requests that wait for a slot.", labels=label)
-        held = GaugeMetricFamily("antiphon_slots_held", "Slots that are held.", labels=label)
-        slots = GaugeMetricFamily("antiphon_slots", "Slots there are.", labels=label)
-        well = "Whether a version's engine is ready."
-        ready = GaugeMetricFamily("antiphon_engine_ready", well, labels=[*label, "version"])
-        again = "How often a version's engine was started again."
-        restarts = CounterMetricFamily("antiphon_engine_restarts", again, labels=[*label, "version"])
-        for offer in self._registry.offers():
-            model, admission = offer.model.id, offer.admission
-            queued.add_metric([model], admission.queued)
-            held.add_metric([model], admission.slots - admission.free)
-            slots.add_metric([model], admission.slots)
-            for number, engine in offer.engines.items():
-                ready.add_metric([model, str(number)], engine.state.is_ready)
-                restarts.add_metric([model, str(number)], engine.state.restarts)
-        yield from (queued, held, slots, ready, restarts)
-        lag = "How long what is to be written of predictions waits already."
-        yield GaugeMetricFamily("antiphon_store_lag_seconds", lag, value=self._store_lag_s())
-        yield GaugeMetricFamily("antiphon_store_ready", "Whether the store answers.", value=self._is_store_well())
-        yield GaugeMetricFamily("antiphon_start_time_seconds", "When the server started.", value=self._since)
-        about = GaugeMetricFamily("antiphon_info", "Which version runs.", labels=["version"])
-        about.add_metric([__version__], 1)
-        yield about
