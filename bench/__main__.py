@@ -3,8 +3,8 @@
     python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--minutes M] [--write]
 
 The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
-`gateways`, `speech`, `recording`, `traces`, `history` and `memory`, each explained in its module. Ratios are of medians
-taken side by side, since machines are noisy. `soak` runs only where it is named: it takes 5 minutes, or as many as
+`gateways`, `workers`, `speech`, `recording`, `traces`, `history` and `memory`, each explained in its module. Ratios are of
+medians taken side by side, since machines are noisy. `soak` runs only where it is named: it takes 5 minutes, or as many as
 `--minutes` says, and a release is held to 30. `--write` puts what was measured into docs/benchmarks.md and leaves its
 other parts alone.
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import contract, gateways, history, memory, recording, soak, speech, tracing
+from bench import contract, gateways, history, memory, recording, soak, speech, tracing, workers
 from bench.client import Target, median, quantile, stream, together
 from bench.servers import Threads, antiphon, baseline
 
@@ -37,6 +37,7 @@ REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PARTS = {
     "answers": "Answers",
     "gateways": "In front of an upstream, beside other gateways",
+    "workers": "A second worker",
     "speech": "Speaking and hearing",
     "recording": "What recording costs",
     "traces": "What tracing costs",
@@ -183,6 +184,8 @@ def about(threads: Threads, rounds: int) -> dict[str, str]:
         "asks share\nthe other; Antiphon runs with keys, limits, validation, records, metrics and log lines.",
         "recording": f"{both}; medians of {rounds} rounds.",
         "traces": f"{both}; medians of {rounds} rounds.",
+        "workers": f"{both}; medians of {rounds} rounds;\neach worker has half a core and {workers.CONNECTIONS} "
+        "connections, the mock and whoever asks share another core.",
     }
 
 
@@ -200,6 +203,7 @@ def main() -> None:
     measures: dict[str, Callable[[], Rows]] = {
         "answers": lambda: measure(threads, options.rounds),
         "gateways": lambda: gateways.measure(options.rounds, peers=options.peers),
+        "workers": lambda: workers.measure(options.rounds),
         "speech": lambda: speech.measure(threads),
         "recording": lambda: recording.measure(options.rounds),
         "traces": lambda: tracing.measure(options.rounds),

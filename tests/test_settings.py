@@ -93,3 +93,28 @@ def test_all_findings_are_told_at_once(tmp_path):
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, "[server]\nport = -1\ndrain_s = -1\n" + VERSION)
     assert len(caught.value.findings) == 2
+
+
+def test_workers_divide_slots_and_queues_and_together_have_all_of_them(tmp_path):
+    settings = read(tmp_path, '[models."a/b"]\nslots = 8\nqueue = 1\n' + VERSION, ANTIPHON_WORKERS="3")
+    parts = [settings.part(number).models["a/b"] for number in range(3)]
+    assert [(part.slots, part.queue) for part in parts] == [(3, 1), (3, 0), (2, 0)]
+    assert settings.models["a/b"].slots == 8
+    part = settings.part(1)
+    assert type(part).model_validate_json(part.model_dump_json()) == part
+
+
+@pytest.mark.parametrize(
+    ("text", "workers", "finding"),
+    [
+        (VERSION, "0", "server.workers: "),
+        (VERSION, "x", "ANTIPHON_WORKERS: should be a whole number from 1 to 64"),
+        ('[models."a/b"]\nslots = 2\n' + VERSION, "3", 'server.workers should be at most 2, the slots of models."a/b"'),
+        (GGUF + 'weights = "file:x"\n', "2", "server.workers should be 1"),
+    ],
+)
+def test_what_workers_cannot_be_is_told(tmp_path, text, workers, finding):
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, text, ANTIPHON_WORKERS=workers)
+    (line,) = caught.value.findings
+    assert finding in line

@@ -18,7 +18,10 @@ from antiphon.settings import Settings
 
 def main() -> None:
     """Serve until a signal says stop, or the parent is gone."""
-    settings = Settings.model_validate_json(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line:
+        sys.exit(1)  # The parent was gone before it had said anything.
+    settings = Settings.model_validate_json(line)
     end_with(int(sys.argv[1]))
     configure_log()
     try:

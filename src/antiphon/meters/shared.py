@@ -35,11 +35,12 @@ def of_all(own: CollectorRegistry) -> CollectorRegistry:
 @contextmanager
 def folder_for_all(run_dir: Path) -> Generator[Path]:
     """Have a folder for the numbers of this process's workers, for the body."""
+    run_dir.mkdir(mode=0o700, exist_ok=True)
     for left in run_dir.glob(f"{_PREFIX}*"):
         if not _is_alive(left.name.removeprefix(_PREFIX)):
             shutil.rmtree(left, ignore_errors=True)
     folder = run_dir / f"{_PREFIX}{os.getpid()}"
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:

@@ -85,16 +85,13 @@ def _take_environment(environment: Mapping[str, str], tree: dict[str, Any]) -> N
     server = tree.setdefault("server", {}) if isinstance(tree.get("server", {}), dict) else {}
     if host := environment.get("ANTIPHON_HOST"):
         server["host"] = host
-    if port := environment.get("ANTIPHON_PORT"):
-        if not port.isascii() or not port.isdecimal():
-            raise SettingsError(["ANTIPHON_PORT: should be a whole number from 0 to 65535"])
-        server["port"] = int(port)
+    for name, bounds in (("port", "0 to 65535"), ("workers", "1 to 64")):
+        if number := environment.get(f"ANTIPHON_{name.upper()}"):
+            if not number.isascii() or not number.isdecimal():
+                raise SettingsError([f"ANTIPHON_{name.upper()}: should be a whole number from {bounds}"])
+            server[name] = int(number)
     if (limits_url := environment.get("ANTIPHON_LIMITS_URL")) and isinstance(tree.setdefault("store", {}), dict):
         tree["store"]["limits_url"] = limits_url
-    if workers := environment.get("ANTIPHON_WORKERS"):
-        if not workers.isascii() or not workers.isdecimal():
-            raise SettingsError(["ANTIPHON_WORKERS: should be a whole number from 1 to 64"])
-        server["workers"] = int(workers)
     if (speech := environment.get("ANTIPHON_SPEECH")) and isinstance(tree.setdefault("speech", {}), dict):
         if speech not in {"0", "1"}:
             raise SettingsError(["ANTIPHON_SPEECH: should be 1 or 0"])
