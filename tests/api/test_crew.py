@@ -117,6 +117,12 @@ def test_a_start_that_is_broken_off_leaves_no_worker(tmp_path):
                 assert b"Traceback" not in process.stderr.read()
 
 
+def test_a_worker_whose_parent_is_gone_before_it_spoke_ends_without_a_word():
+    command = [sys.executable, "-m", "antiphon.worker", "1"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
 def failed_start(home, config, **extra):
     """What a start says that does not work."""
     (home / "antiphon.toml").write_text(config)
