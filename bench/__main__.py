@@ -3,10 +3,10 @@
     python -m bench [--only PART …] [--threads N] [--batch-threads N] [--rounds N] [--minutes M] [--write]
 
 The parts are `answers` (against llama.cpp's server: same weights, threads and prompts, in turn, in one run), and
-`gateways`, `workers`, `speech`, `recording`, `traces`, `history` and `memory`, each explained in its module. Ratios are of
-medians taken side by side, since machines are noisy. `soak` runs only where it is named: it takes 5 minutes, or as many as
-`--minutes` says, and a release is held to 30. `--write` puts what was measured into docs/benchmarks.md and leaves its
-other parts alone.
+`gateways`, `costs`, `workers`, `speech`, `recording`, `traces`, `history` and `memory`, each explained in its module.
+Ratios are of medians taken side by side, since machines are noisy. `soak` runs only where it is named: it takes 5
+minutes, or as many as `--minutes` says, and a release is held to 30. `--write` puts what was measured into
+docs/benchmarks.md, or `costs` into docs/performance.md, and leaves its other parts alone.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import contract, gateways, history, memory, recording, soak, speech, tracing, workers
+from bench import contract, costs, gateways, history, memory, recording, soak, speech, tracing, workers
 from bench.client import Target, median, quantile, stream, together
 from bench.servers import Threads, antiphon, baseline
 
@@ -37,6 +37,7 @@ REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PARTS = {
     "answers": "Answers",
     "gateways": "In front of an upstream, beside other gateways",
+    "costs": "Where a request's microseconds go",
     "workers": "A second worker",
     "speech": "Speaking and hearing",
     "recording": "What recording costs",
@@ -47,7 +48,7 @@ PARTS = {
 }
 """What can be measured, and its title in the report."""
 
-Rows = list[tuple[str, str]]
+Rows = list[tuple[str, ...]]
 
 
 def story(number: int) -> str:
@@ -203,6 +204,7 @@ def main() -> None:
     measures: dict[str, Callable[[], Rows]] = {
         "answers": lambda: measure(threads, options.rounds),
         "gateways": lambda: gateways.measure(options.rounds, peers=options.peers),
+        "costs": lambda: costs.measure(costs.SECONDS),
         "workers": lambda: workers.measure(options.rounds),
         "speech": lambda: speech.measure(threads),
         "recording": lambda: recording.measure(options.rounds),
@@ -213,7 +215,9 @@ def main() -> None:
     }
     for part in options.only:
         rows = measures[part]()
-        if options.write:
+        if options.write and part == "costs":
+            costs.write(rows, about(threads, options.rounds)[part])
+        elif options.write:
             write(part, rows, about(threads, options.rounds)[part])
 
 

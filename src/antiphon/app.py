@@ -15,29 +15,23 @@ from antiphon.api.app import create_app
 from antiphon.api.server import PortTaken, bind, serve, share
 from antiphon.api.services import FileLimits, Services
 from antiphon.core.background import Background
-from antiphon.core.files import Files, Quota
+from antiphon.core.files import Quota
 from antiphon.core.ledger import open_ledger
 from antiphon.core.limits import Ledger, Limiter
 from antiphon.core.measures import Measures, Several
-from antiphon.core.ports import Archive
 from antiphon.core.predict import Predictor
 from antiphon.core.registry import Registry
-from antiphon.core.senses import NO_SENSES, Recogniser, Senses, Voice
+from antiphon.core.senses import Senses
 from antiphon.domain.errors import EngineFailed, StorageUnavailable
 from antiphon.domain.prediction import CancelReason
 from antiphon.domain.record import Record
-from antiphon.media.hearing.recogniser import open_recogniser
-from antiphon.media.lab import open_lab
-from antiphon.media.senses import LocalSenses, Sources
-from antiphon.media.speech.speaker import open_speaker
 from antiphon.meters.prometheus import Meters
 from antiphon.offering import definition_digest, make_registry
 from antiphon.outbound.addresses import check_url
-from antiphon.outbound.fetching import open_fetcher
-from antiphon.outbound.speech_server import RemoteRecogniser, RemoteVoice, SpeechServer, open_speech_server
 from antiphon.outbound.webhooks import open_webhooks
 from antiphon.provision import pull, pull_speech
-from antiphon.settings import Settings, SettingsError, SpeechServerSettings
+from antiphon.sensing import open_senses
+from antiphon.settings import Settings, SettingsError
 from antiphon.store.archive import SqlArchive
 from antiphon.store.completions import SqlCompletions
 from antiphon.store.database import Database
@@ -52,7 +46,6 @@ from antiphon.store.spending import SqlSpending
 from antiphon.store.unfit import StoreUnfit
 from antiphon.store.versions import hold_to_definitions
 from antiphon.supplies.archives import WeightsError
-from antiphon.supplies.secrets import read_key
 from antiphon.wire.json_in import Limits
 from antiphon.wire.wriftai import prediction_body
 
@@ -143,7 +136,7 @@ async def _services(
 
     archive = SqlArchive(database)
     files = await stack.enter_async_context(open_files(database))
-    senses = await _senses(settings, archive, files, stack)
+    senses = await stack.enter_async_context(open_senses(settings, archive, files))
     predictor, is_store_well, lag_s = await _predictor(settings, database, senses, notify, stack)
     predictor.measures = meters = Meters(registry, lag_s, is_store_well)
     await stack.enter_async_context(meters.open())
@@ -201,45 +194,6 @@ async def _traces(settings: Settings, port: int, stack: AsyncExitStack) -> Measu
         raise SettingsError(["traces.otlp_url: needs more packages: pip install 'antiphon[traces]'"]) from None
     spans = SpanMaker(settings.server.host, port)
     return await stack.enter_async_context(open_traces(settings.traces.otlp_url, spans))
-
-
-async def _senses(settings: Settings, archive: Archive, files: Files, stack: AsyncExitStack) -> Senses:
-    """Set up what takes in what requests carry beside text, and what speaks."""
-    if find_spec("av") is None or find_spec("PIL") is None:
-        return NO_SENSES
-    media = settings.media
-    fetch = None
-    if media.fetch:
-        fetcher = await stack.enter_async_context(open_fetcher(media.fetch_bytes, allow_private=media.fetch_private))
-        fetch = fetcher.fetch
-    speaker, recogniser = await _speech(settings, stack)
-    lab = await stack.enter_async_context(open_lab())
-    kept = archive if settings.store.record else None
-    return LocalSenses(lab, Sources(kept, fetch, files.content), recogniser, speaker)
-
-
-async def _speech(settings: Settings, stack: AsyncExitStack) -> tuple[Voice | None, Recogniser | None]:
-    """Set up what speaks and what hears: here, or on the servers that are named for it."""
-    speech = settings.speech
-    folder = await anyio.to_thread.run_sync(pull_speech, settings)
-    speaker: Voice | None = None
-    recogniser: Recogniser | None = None
-    if speech.voice:
-        voice = _speech_server(speech.voice, "speech.voice", tuple(speech.voice.voices))
-        speaker = RemoteVoice(await stack.enter_async_context(open_speech_server(voice)), voice)
-    elif folder:
-        speaker = await stack.enter_async_context(open_speaker(folder, speech.threads))
-    if speech.recogniser:
-        hearing = _speech_server(speech.recogniser, "speech.recogniser")
-        recogniser = RemoteRecogniser(await stack.enter_async_context(open_speech_server(hearing)), hearing)
-    elif folder:
-        recogniser = await stack.enter_async_context(open_recogniser(folder, speech.threads))
-    return speaker, recogniser
-
-
-def _speech_server(server: SpeechServerSettings, name: str, voices: tuple[str, ...] = ()) -> SpeechServer:
-    key = read_key(name, server.api_key_env, server.api_key_file)
-    return SpeechServer(server.base_url, server.model, key, server.timeout_s, voices)
 
 
 async def _predictor(
