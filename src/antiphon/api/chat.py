@@ -75,7 +75,7 @@ async def serve(source: Source, reply: Reply, exchange: Exchange) -> None:
     except AntiphonError as error:
         reply.fail(error)
     except Exception as error:  # noqa: BLE001 - where a request ends: the client hears that it did
-        _log.exception("prediction failed", request_id=source.completion_id)
+        _log.exception("prediction failed", request_id=str(exchange.request_id))
         reply.fail(tell(error))
     finally:
         exchange.forget()
