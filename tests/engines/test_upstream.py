@@ -573,7 +573,8 @@ def test_what_was_never_begun_is_tried_once_more(front, upstream, model, steps):
     answer = front.chat(model)
     assert answer.json()["choices"][0]["message"]["content"] == "Hello!"
     first, second = upstream.asked
-    assert second.at - first.at >= (1.0 if b" 429 " in steps[0][:40] else 0.1) if steps != [CLOSE] else True
+    # A timer of the server's loop may ring a millisecond early.
+    assert second.at - first.at >= (0.99 if b" 429 " in steps[0][:40] else 0.09) if steps != [CLOSE] else True
 
 
 @pytest.mark.parametrize("steps", [plain({}, 503), [CLOSE]], ids=["503", "closed"])
