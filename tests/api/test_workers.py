@@ -68,6 +68,16 @@ def test_what_is_spent_in_one_worker_is_refused_by_another(crew):
         assert other.post("/v1/chat/completions", json=body, headers=mine).status_code == 429
 
 
+def test_a_key_may_have_no_more_at_once_than_it_is_given_whoever_answers(crew):
+    mine = {"authorization": f"Bearer {key(crew, 'concurrent=2')}"}
+    with doors(crew) as each, contextlib.ExitStack() as stack:
+        for client in each.values():
+            answer = stack.enter_context(client.stream("POST", "/v1/chat/completions", json=SLOW, headers=mine))
+            assert answer.status_code == 200
+        refused = crew.chat("test/hello", headers=mine)
+        assert (refused.status_code, refused.headers["x-ratelimit-limit"]) == (429, "2")
+
+
 def ask_each(each, model="test/hello", **fields):
     """Ask every worker once."""
     for client in each.values():
