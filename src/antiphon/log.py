@@ -4,9 +4,10 @@ import asyncio  # noqa: TID251 - a turn of the loop is asyncio's
 import sys
 import time
 import traceback
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from select import PIPE_BUF
 from typing import Any, TextIO
 
 import orjson
@@ -43,10 +44,24 @@ class _Lines:
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []
-        if lines:
-            with suppress(OSError, ValueError):
-                self._stream.write("\n".join(lines) + "\n")
+        with suppress(OSError, ValueError):
+            for block in _blocks(lines):
+                self._stream.write(block)
                 self._stream.flush()
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[str]:
+    """Give lines together, as many as a pipe takes whole: into the midst of more, another worker may write its own."""
+    block, size = "", 0
+    for line in lines:
+        line_bytes = 1 + len(line if line.isascii() else line.encode("utf-8", "replace"))
+        if block and size + line_bytes > PIPE_BUF:
+            yield block
+            block, size = "", 0
+        block += line + "\n"
+        size += line_bytes
+    if block:
+        yield block
 
 
 def _without_content(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,6 +1,8 @@
 """Several worker processes as one program: started, kept and ended together."""
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
@@ -8,13 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pytest
 
 from tests.conftest import KEY, environment, serving, until
-from tests.crews import CONFIG, doors, is_gone, kill, streaming, workers
+from tests.crews import CONFIG, SLOW, doors, is_gone, kill, streaming, workers
 from tests.lives import assert_told
 
 
@@ -121,6 +124,31 @@ def test_a_worker_whose_parent_is_gone_before_it_spoke_ends_without_a_word():
     command = [sys.executable, "-m", "antiphon.worker", "1"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def test_log_lines_of_workers_that_share_a_narrow_pipe_stay_whole(tmp_path):
+    """A write of more than 4 KiB to a pipe that is full lets others write in the midst of it."""
+    os.mkfifo(tmp_path / "log")
+    read = bytearray()
+
+    def read_slowly():
+        with (tmp_path / "log").open("rb", buffering=0) as pipe:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+            while data := pipe.read(1024):
+                read.extend(data)
+                time.sleep(0.001)
+
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    with serving(tmp_path, CONFIG, log=tmp_path / "log") as server, contextlib.ExitStack() as stack:
+        for link in [stack.enter_context(server.open_chat(SLOW)) for _ in range(60)]:
+            link.recv(12)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: server.chat("test/hello").status_code == 503)
+        assert server.stop() == 0
+    reader.join(10)
+    lines = [json.loads(line) for line in read.decode().splitlines()]
+    assert len([line for line in lines if line["event"] == "prediction"]) == 60
 
 
 def failed_start(home, config, **extra):
