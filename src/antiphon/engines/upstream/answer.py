@@ -88,6 +88,17 @@ class _ChoiceReader:
         if self.is_finished:
             return
         said = choice.delta or choice.message
+        if said is not None and said.is_text and self._writer is None:
+            self._write(said.text, out)
+        else:
+            self._read(choice, said, out)
+        if choice.finish_reason and not self.is_finished:
+            reason = _REASONS.get(choice.finish_reason)
+            if reason is None:
+                raise EngineFailed("The model's server gave up.")
+            self._end("content_filter" if self._is_refused else reason, out)
+
+    def _read(self, choice: Choice, said: Said | None, out: list[Event]) -> None:
         if said is not None:
             self._think(said, out)
         if self._has_logprobs:
@@ -96,11 +107,6 @@ class _ChoiceReader:
             self._write(said.text, out)
         if said is not None and not self.is_finished:  # What stands behind a stop string was never said.
             self._call(said, out)
-        if choice.finish_reason and not self.is_finished:
-            reason = _REASONS.get(choice.finish_reason)
-            if reason is None:
-                raise EngineFailed("The model's server gave up.")
-            self._end("content_filter" if self._is_refused else reason, out)
 
     def _think(self, said: Said, out: list[Event]) -> None:
         if thought := said.reasoning_content or said.reasoning:

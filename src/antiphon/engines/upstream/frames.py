@@ -5,6 +5,7 @@ from antiphon.domain.errors import EngineFailed
 MOST_BYTES = 1 << 20
 """Of one event. What is larger is no answer of ours: it would only be collected."""
 DONE = b"[DONE]"
+_BLANK = (b"", b"\r")
 _BOM = b"\xef\xbb\xbf"
 """May stand before the first line, and is no part of it."""
 
@@ -35,7 +36,7 @@ class Frames:
         for line in lines:
             if line.startswith(b"data:"):
                 self._take(line[5:].strip(), found)
-            elif self._data and not line.rstrip(b"\r"):
+            elif self._data and line in _BLANK:
                 found.append(self._whole())
         return found
 

@@ -40,6 +40,12 @@ class Said(msgspec.Struct, frozen=True):
     function_call: Function | None = None
 
     @property
+    def is_text(self) -> bool:
+        """Whether it is a piece of text and nothing else, as nearly every chunk is."""
+        others = self.reasoning_content or self.reasoning or self.refusal or self.tool_calls or self.function_call
+        return isinstance(self.content, str) and bool(self.content) and not others
+
+    @property
     def calls(self) -> list[Call]:
         """The calls, or the one that is made in the deprecated way."""
         return self.tool_calls or ([Call(0, None, self.function_call)] if self.function_call else [])
