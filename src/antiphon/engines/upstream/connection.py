@@ -31,6 +31,9 @@ class Connection(asyncio.Protocol):
         """
         self._silence_s, self._on_lost = silence_s, on_lost
         self._loop = asyncio.get_running_loop()
+        self._chunks: list[bytes] = []
+        self.on_body = self._chunks.append
+        """Takes a part of the body, for the parser: a stream has one for each of its events."""
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -45,7 +48,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         """By their names in lower case; of several with one name, the last."""
-        self._chunks: list[bytes] = []
+        self._chunks.clear()
         self._unread = self._head_bytes = 0
         self._has_head = self._is_whole = self._is_paused = False
         self.has_heard = False
@@ -79,11 +82,13 @@ class Connection(asyncio.Protocol):
             if self._is_whole:
                 return b""
             await self._wait()
-        chunks, self._chunks, self._unread = self._chunks, [], 0
+        chunks = b"".join(self._chunks)
+        self._chunks.clear()
+        self._unread = 0
         if self._is_paused:
             self._is_paused = False
             self._transport.resume_reading()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return chunks
 
     @property
     def is_at_end(self) -> bool:
@@ -133,8 +138,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
         self.has_heard = True
-        if not self._has_head:
-            self._unread += len(data)
+        self._unread += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -189,12 +193,7 @@ class Connection(asyncio.Protocol):
         if status < 200:  # noqa: PLR2004 - 1xx: an interim response
             self.headers.clear()
         else:
-            self.status, self._has_head, self._unread = status, True, 0
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
-        self._chunks.append(body)
-        self._unread += len(body)
+            self.status, self._has_head = status, True
 
     def on_message_complete(self) -> None:
         """Have it all."""
