@@ -27,7 +27,7 @@ def upstream():
 @pytest.fixture(scope="module")
 def front(tmp_path_factory, upstream):
     config = version("up/kept", upstream.url) + version("up/once", upstream.url, tries=1)
-    config += "".join(version(f"up/{number}", upstream.url) for number in range(5))
+    config += "".join(version(f"up/{number}", upstream.url) for number in range(6))
     with serving(tmp_path_factory.mktemp("front"), config) as server:
         yield server
 
@@ -111,14 +111,16 @@ def test_chunks_with_extensions_and_a_trailer_are_read(front, upstream):
         (2, b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70_000),
         (3, b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000 + b"\r\n"),
         (4, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
+        (5, b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\nPRI"),
     ],
-    ids=["another protocol", "two lengths", "a long header", "many headers", "a broken chunk"],
+    ids=["another protocol", "two lengths", "a long header", "many headers", "a broken chunk", "an upgrade"],
 )
 def test_what_is_no_http_is_no_answer(front, upstream, number, opening):
     upstream.play(opening, HOLD)
     answer = front.chat(f"up/{number}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_failed")
     until(lambda: upstream.left)
+    assert "Traceback" not in front.log.read_text()
 
 
 def test_an_answer_nobody_asked_for_is_not_given_to_the_next_request(front, upstream):

@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         self._unread += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # the second is not one of the first
             self._spoil()
         if not self._has_head and self._unread > HEAD_BYTES:
             self._spoil()  # one header without an end
