@@ -223,6 +223,23 @@ def test_the_last_client_leaving_ends_it(keyed):
     until(lambda: status(keyed, key) == "cancelled")
 
 
+def test_a_second_client_that_leaves_before_an_answer_is_not_logged_as_answered(keyed):
+    before, behind = predictions(keyed), len(keyed.log.read_text())
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, keyed, "second left", "test/brief")
+        begun(keyed, before)
+        with held(keyed, "second left", "test/brief"):
+            time.sleep(0.2)  # until it has joined
+        told(first.result())
+
+    def statuses():
+        lines = [json.loads(line) for line in keyed.log.read_text()[behind:].splitlines()]
+        found = [line["status"] for line in lines if line.get("method") == "POST"]
+        return found if len(found) == 2 else None
+
+    assert sorted(until(statuses)) == [200, 409]
+
+
 def test_a_client_that_leaves_and_asks_again_at_once_is_answered(keyed):
     """The prediction it left is still being ended: joining that would be an error that clients do not try again."""
     with held(keyed, "beside", "test/slow"):  # what runs beside it makes its end wait to be written

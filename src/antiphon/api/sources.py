@@ -9,6 +9,7 @@ from antiphon.core.fold import Fold
 from antiphon.core.follow import FoldReader, follow
 from antiphon.core.predict import Predictor, Take
 from antiphon.core.running import Running
+from antiphon.domain.errors import PredictionCancelled
 from antiphon.domain.events import Completion, Usage
 from antiphon.domain.record import Record
 from antiphon.wire.stored import completion_id, read_kept
@@ -42,7 +43,7 @@ class Source(Protocol):
         """The answer as JSON, where it has been rendered before."""
 
     async def play(self, take: Take) -> None:
-        """Give its events, as they come; return when it is over, or nobody is there any more."""
+        """Give its events, as they come; return when it is over. That nobody is there any more is an error."""
 
     def leave(self) -> None:
         """Its client is gone."""
@@ -94,11 +95,13 @@ class Joined(_Runs):
         self._scope = anyio.CancelScope()
 
     async def play(self, take: Take) -> None:
-        """Follow it; raises what its own client is told."""
+        """Follow it; raises what its own client is told, and that nobody is there any more."""
         with self._scope:
             async with aclosing(follow(self.running, FoldReader(self.running.fold))) as events:
                 async for event in events:
                     await take([event])
+        if self._scope.cancelled_caught:
+            raise PredictionCancelled("The client has left.")
 
     def leave(self) -> None:
         """Wait for it no more."""
