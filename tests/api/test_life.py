@@ -273,3 +273,12 @@ def test_a_connection_whose_client_has_stopped_sending_is_closed_behind_the_answ
     received = b"".join(iter(lambda: link.recv(65536), b""))
     assert b'"object":"chat.completion"' in received
     link.close()
+
+
+def test_a_client_of_http_1_0_reads_a_stream_without_chunks_to_the_end_of_its_connection(stage):
+    request = stage.request_bytes({"model": "test/hello", "messages": MESSAGES, "stream": True})
+    head, _, body = stage.raw(request.replace(b"HTTP/1.1", b"HTTP/1.0")).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    assert body.startswith(b"data: {")
+    assert body.endswith(b"data: [DONE]\n\n")

@@ -59,18 +59,20 @@ class Exchange(RequestResponseCycle):
     def start(self, status: int, headers: Sequence[Header], data: bytes = b"") -> None:
         """Send an answer's status and headers and the first part of its body; the length of all is not known yet."""
         if self._begins(status):
-            self.chunked_encoding = True
-            self.transport.write(b"".join((self._head(status, headers), _CHUNKED, b"\r\n", _chunk(data))))
+            # RFC 9112, 6.1: HTTP/1.0 knows no chunks; there the connection's end is the answer's.
+            self.chunked_encoding = self.scope["http_version"] != "1.0"
+            framing = _CHUNKED if self.chunked_encoding else b""
+            self.transport.write(b"".join((self._head(status, headers), framing, b"\r\n", self._part(data))))
 
     def write(self, data: bytes) -> None:
         """Send more of its body."""
         if not self.disconnected:
-            self.transport.write(_chunk(data))
+            self.transport.write(self._part(data))
 
     def end(self, data: bytes = b"") -> None:
         """Send the rest of its body."""
         if not self.disconnected:
-            self.transport.write(_chunk(data) + _END)
+            self.transport.write(self._part(data) + (_END if self.chunked_encoding else b""))
             self._complete()
 
     async def drained(self) -> None:
@@ -100,6 +102,10 @@ class Exchange(RequestResponseCycle):
             lines.append(_CLOSE)
         return b"".join((_LINES[status], *lines))
 
+    def _part(self, data: bytes) -> bytes:
+        """A part of a body whose length is not known, as it stands on the wire."""
+        return b"%x\r\n%b\r\n" % (len(data), data) if data and self.chunked_encoding else data
+
     def _complete(self) -> None:
         self.response_complete = True
         self.message_event.set()
@@ -125,10 +131,6 @@ class Exchange(RequestResponseCycle):
     def forget(self) -> None:
         """Do nothing then."""
         self._when_left = None
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 KEY = "exchange"
