@@ -103,6 +103,12 @@ def test_chunks_with_extensions_and_a_trailer_are_read(front, upstream):
     assert content_of(answer_of(front, upstream, opening, *[bytes([one]) for one in chunked])) == "Hello!"
 
 
+def test_framing_of_any_length_is_read_past(front, upstream):
+    chunked = b"%x;a=%s\r\n%s\r\n0\r\n\r\n" % (len(BODY), b"b" * 1_000_000, BODY)
+    opening = f"{head()}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    assert content_of(answer_of(front, upstream, opening, 0.05, chunked)) == "Hello!"
+
+
 @pytest.mark.parametrize(
     ("number", "opening"),
     [

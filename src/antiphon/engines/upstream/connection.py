@@ -145,7 +145,8 @@ class Connection(asyncio.Protocol):
             self._spoil()
         if not self._has_head and self._unread > HEAD_BYTES:
             self._spoil()  # one header without an end
-        if self._unread > AHEAD_BYTES and not self._is_paused:
+        # Whoever reads what is there resumes it: without any, as in a long trailer, nobody would.
+        if self._chunks and self._unread > AHEAD_BYTES and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
         if self._has_head or self._error:
