@@ -117,10 +117,12 @@ class Predictor:
                 raise
             await self._end(running, None)
         finally:
-            await running.call.ticket.close(running.fold.usage.total_tokens)
-            del self._running[running.prediction.id]
-            if not self._running:
-                self._idle.set()
+            try:
+                await running.call.ticket.close(running.fold.usage.total_tokens)
+            finally:
+                del self._running[running.prediction.id]
+                if not self._running:
+                    self._idle.set()
 
     async def _answer(self, running: Running, take: Take | None) -> None:
         call, features = running.call, running.call.resolved.engine.features

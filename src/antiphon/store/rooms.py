@@ -13,7 +13,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -151,10 +151,9 @@ def open_rooms(folder: Path) -> Generator[FileRooms]:
         mine = next((column for column in range(PROCESSES) if _take(file, BUCKETS + column)), None)
         if mine is None:
             raise StoreUnfit(f"{folder} is shared by {PROCESSES} processes already")
-        rooms = FileRooms(file, mine)
-        rooms.clear()
-        yield rooms
-        rooms.close()
+        with closing(FileRooms(file, mine)) as rooms:
+            rooms.clear()
+            yield rooms
     finally:
         os.close(file)  # It lets go of the locks.
 
