@@ -1,19 +1,17 @@
 """How many requests each key has under way and may still send, in a file that all processes of a home read and write.
 
-The file is a table of small records in memory that they share: a look costs two system calls, for a lock, and no round
-trip to a database.
+The file is a table of small records in the page cache: a look costs a few system calls and no round trip to a database.
 Each process has a column of its own for what it runs, and a lock on it that the system drops when the process dies; so
 what a dead process ran counts no more, and no clock is needed.
 """
 
 import errno
 import fcntl
-import mmap
 import os
 import struct
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +47,6 @@ class FileRooms:
     def __init__(self, file: int, mine: int) -> None:
         """Take a file, and the column of it that is this process's."""
         self._file, self._mine = file, mine
-        self._table = mmap.mmap(file, BUCKETS * WAYS * _RECORD.size)
         self._held: dict[str, tuple[int, int]] = {}
         """Where the record of each key is that has something under way here, and how much that is."""
 
@@ -68,7 +65,8 @@ class FileRooms:
     def leave(self, key_id: str) -> None:
         """Count one less. No lock is needed: nobody else writes this process's column."""
         at, held = self._held.pop(key_id)
-        self._hold(key_id, at, held - 1)
+        with suppress(OSError):  # The next request of the key writes what is so.
+            self._hold(key_id, at, held - 1)
 
     def clear(self) -> None:
         """Forget what a process that is dead had in this column."""
@@ -76,10 +74,6 @@ class FileRooms:
             for at, record in self._records(bucket):
                 if record[0]:
                     self._write(at, self._mine, 0)
-
-    def close(self) -> None:
-        """Look no more."""
-        self._table.close()
 
     async def _lock(self, bucket: int) -> None:
         for _ in range(TRIES):
@@ -90,11 +84,11 @@ class FileRooms:
 
     def _change(self, bucket: int, key_id: str, use: Callable[[Room], T]) -> T:
         at, held = self._held.get(key_id) or (self._find(bucket, key_id), 0)
-        _, credit, credited_at, *counts = _RECORD.unpack_from(self._table, at)
+        _, credit, credited_at, *counts = _RECORD.unpack(os.pread(self._file, _RECORD.size, at))
         room = Room(self._living(at, counts), credit, credited_at)
         said = use(room)
         # Not the whole record: another process may count one less at this moment.
-        _HEAD.pack_into(self._table, at, _name(key_id), room.credit, room.credited_at)
+        os.pwrite(self._file, _HEAD.pack(_name(key_id), room.credit, room.credited_at), at)
         self._hold(key_id, at, held + 1)
         return said
 
@@ -111,13 +105,14 @@ class FileRooms:
                 return at
         for at, record in sorted(records, key=lambda found: _HEAD.unpack_from(found[1])[2]):
             if not self._living(at, _RECORD.unpack(record)[3:]):
-                self._table[at : at + _RECORD.size] = bytes(_RECORD.size)
+                os.pwrite(self._file, bytes(_RECORD.size), at)
                 return at
         raise OSError(errno.ENOSPC, "more keys at once than there is room for")
 
     def _records(self, bucket: int) -> Iterator[tuple[int, bytes]]:
         begin, size = bucket * WAYS * _RECORD.size, _RECORD.size
-        return ((at, self._table[at : at + size]) for at in range(begin, begin + WAYS * size, size))
+        read = os.pread(self._file, WAYS * size, begin)
+        return ((begin + at, read[at : at + size]) for at in range(0, WAYS * size, size))
 
     def _living(self, at: int, counts: Sequence[int]) -> int:
         """Give how many run in all processes; what dead ones ran is forgotten."""
@@ -132,7 +127,7 @@ class FileRooms:
         return running
 
     def _write(self, at: int, column: int, count: int) -> None:
-        _COUNT.pack_into(self._table, at + _HEAD.size + column * _COUNT.size, count)
+        os.pwrite(self._file, _COUNT.pack(count), at + _HEAD.size + column * _COUNT.size)
 
 
 @contextmanager
@@ -144,30 +139,20 @@ def open_rooms(folder: Path) -> Generator[FileRooms]:
     """
     path = folder / _FILE
     try:
-        file = _opened(path)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StoreUnfit(f"{path} cannot be opened: {error.strerror}") from None
     try:
+        os.ftruncate(file, BUCKETS * WAYS * _RECORD.size)
         mine = next((column for column in range(PROCESSES) if _take(file, BUCKETS + column)), None)
         if mine is None:
             raise StoreUnfit(f"{folder} is shared by {PROCESSES} processes already")
-        with closing(FileRooms(file, mine)) as rooms:
-            rooms.clear()
-            yield rooms
+        rooms = FileRooms(file, mine)
+        rooms.clear()
+        yield rooms
     finally:
         os.close(file)  # It lets go of the locks.
-
-
-def _opened(path: Path) -> int:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-    try:
-        # All of it is there from now on: a page that finds no room on the disk later would end the process.
-        os.posix_fallocate(file, 0, BUCKETS * WAYS * _RECORD.size)
-    except OSError:
-        os.close(file)
-        raise
-    return file
 
 
 def _take(file: int, lock: int) -> bool:
