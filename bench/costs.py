@@ -22,7 +22,7 @@ from bench.gateways import Gateway, antiphon, floor, pin, started
 from bench.sampled import TOLD
 
 CONNECTIONS = 16
-SECONDS = 8.0
+SECONDS = 4.0
 REPORT = Path(__file__).parents[1] / "docs" / "performance.md"
 ROOMS = (
     ("HTTP to and from the client", r"api/(protocol|exchange|server|app)$|^$"),
