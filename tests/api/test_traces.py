@@ -16,32 +16,18 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from tests.api.test_metrics import CONFIG
 from tests.conftest import environment, serving, until
 from tests.mock_upstream import MockUpstream
 
-MODELS = """
-[models."test/hello"]
-[[models."test/hello".versions]]
-number = 1
-engine = "scripted"
-script = { token_s = 0.01 }
-[models."test/narrow"]
-slots = 1
-[[models."test/narrow".versions]]
-number = 1
-engine = "scripted"
-script = { repeat = 100, token_s = 0.02 }
-[models."test/dies"]
-[[models."test/dies".versions]]
-number = 1
-engine = "scripted"
-script = { fail_at = 2 }
+ECHO = """
 [models."test/echo"]
 [[models."test/echo".versions]]
 number = 1
 engine = "scripted"
 script = { echo = true }
 """
+MODELS = CONFIG + ECHO
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 

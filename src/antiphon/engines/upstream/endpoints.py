@@ -3,17 +3,15 @@
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping
-from types import MappingProxyType
 
 from antiphon.domain.errors import EngineUnavailable
-from antiphon.engines.upstream.client import Resource
+from antiphon.engines.upstream.client import NO_HEADERS, Resource
 
 FAILURES = 5
 """In a row, after which an endpoint is given up for a while."""
 COOL_S = 1.0
 """How long at first; each time it fails again, twice as long."""
 MOST_COOL_S = 30.0
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Endpoint:
@@ -70,7 +68,7 @@ class Endpoint:
 class Endpoints:
     """All of a version's."""
 
-    def __init__(self, configured: Iterable[tuple[str, int]], headers: Mapping[str, str] = _NO_HEADERS) -> None:
+    def __init__(self, configured: Iterable[tuple[str, int]], headers: Mapping[str, str] = NO_HEADERS) -> None:
         self.all = tuple(Endpoint(base_url, weight, headers) for base_url, weight in configured)
 
     def pick(self, tried: Collection[Endpoint] = ()) -> Endpoint:
