@@ -27,7 +27,6 @@ from tests.real_vllm import vllm_server
 
 KEY = "sk-test-key"
 REAL = DEFAULT_MODEL
-READY_S = 60.0
 ENDED = frozenset({"succeeded", "failed", "cancelled", "abandoned"})
 
 
@@ -115,10 +114,15 @@ class Server:
             link.sendall(frame(Ask()))
             return next(message for message in _heard(link) if isinstance(message, State))
 
+    def logged(self, event=None):
+        """The lines of the log, oldest first; of one event where it is named. One that is still being written waits."""
+        whole, _, _ = self.log.read_bytes().rpartition(b"\n")
+        lines = [json.loads(line) for line in whole.split(b"\n") if line.startswith(b"{")]
+        return [line for line in lines if event in {None, line["event"]}]
+
     def records(self):
         """The predictions in the log, oldest first."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == "prediction"]
+        return self.logged("prediction")
 
     def record(self, request_id, wait_s=5.0):
         """The line of one prediction in the log, once it has ended."""
@@ -136,6 +140,11 @@ class Server:
 
     def cancel(self, prediction_id, **headers):
         return self.post(b"", path=f"/v1/predictions/{prediction_id}/cancel", headers=headers)
+
+    def begin_to_drain(self):
+        """Ask the server to stop, and wait until it takes nothing new."""
+        self.process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{self.url}/readyz", verify=False).status_code == 503)
 
     def newest(self):
         """The newest prediction in the list, None when there is none."""
@@ -178,10 +187,12 @@ def _heard(link):
 def until(condition, wait_s=5.0):
     """Wait for a state, not for a time; give the condition's value once it is true."""
     deadline = time.monotonic() + wait_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not so after {wait_s} s"
+    while True:
+        is_last = time.monotonic() >= deadline  # Looked at first: the machine may have been elsewhere since.
+        if value := condition():
+            return value
+        assert not is_last, f"not so after {wait_s} s"
         time.sleep(0.01)
-    return value
 
 
 def environment(home, **extra):

@@ -1,6 +1,7 @@
 """What the tests of several workers share: who they are, and a door to each of them."""
 
 import contextlib
+import signal
 import threading
 
 import httpx
@@ -11,7 +12,7 @@ from tests.conftest import until
 CONFIG = """
 [server]
 workers = 2
-drain_s = 5
+drain_s = 10
 [models."test/hello"]
 [[models."test/hello".versions]]
 number = 1
@@ -28,7 +29,12 @@ SLOW = {"model": "test/slow", "messages": [{"role": "user", "content": "x"}], "s
 
 def workers(server):
     """The process ids of a server's workers."""
-    return {child.pid for child in psutil.Process(server.process.pid).children() if "worker" in child.cmdline()[2]}
+    found = set()
+    for child in psutil.Process(server.process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "antiphon.worker" in child.cmdline():
+                found.add(child.pid)
+    return found
 
 
 def worker_at(server, port):
@@ -50,8 +56,25 @@ def doors(server):
             stack.enter_context(client)
             answer = client.get("/healthz")
             port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
-            found.setdefault(worker_at(server, port), client)
+            if (pid := worker_at(server, port)) is not None:
+                found.setdefault(pid, client)
         yield found
+
+
+def begin_to_drain(server, each, sent=signal.SIGTERM):
+    """Ask a server to stop, and wait until each of its workers takes nothing new: a signal may reach one later.
+
+    What is asked is no prediction, so that those are as many as a test makes.
+    """
+    server.process.send_signal(sent)
+    until(lambda: all(map(takes_nothing, each.values())))
+
+
+def takes_nothing(client):
+    try:
+        return client.get("/readyz").status_code == 503
+    except httpx.TransportError:
+        return True  # Nothing ran there any more, so it has ended.
 
 
 def is_gone(process):
@@ -65,14 +88,17 @@ def kill(pid):
     until(lambda: not process.is_running())
 
 
-def streaming(client):
-    """Begin a stream on a client's connection; give the lines of it and where the rest of them will be."""
+def streaming(client, max_tokens=40):
+    """Begin a stream on a client's connection; give the lines of it and where the rest of them will be.
+
+    A token takes 0.05 s.
+    """
     told, began = [], threading.Event()
 
     def read():
         with (
             contextlib.suppress(httpx.HTTPError),
-            client.stream("POST", "/v1/chat/completions", json=SLOW | {"max_tokens": 40}) as answer,
+            client.stream("POST", "/v1/chat/completions", json=SLOW | {"max_tokens": max_tokens}) as answer,
         ):
             told.append(answer.headers["x-request-id"])
             for line in answer.iter_lines():

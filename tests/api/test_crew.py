@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.conftest import KEY, environment, serving, until
-from tests.crews import CONFIG, SLOW, doors, is_gone, kill, streaming, workers
+from tests.crews import CONFIG, SLOW, begin_to_drain, doors, is_gone, kill, streaming, workers
 from tests.lives import assert_told
 
 
@@ -45,10 +45,9 @@ def test_the_first_start_prints_one_banner_with_one_key(tmp_path):
 
 def test_a_signal_lets_the_streams_of_every_worker_end(tmp_path):
     with serving(tmp_path, CONFIG) as server:
-        with doors(server) as each:
+        with doors(server) as each, doors(server) as beside:
             streams = [streaming(client) for client in each.values()]
-            server.process.send_signal(signal.SIGTERM)
-            until(lambda: server.chat("test/hello").status_code == 503)
+            begin_to_drain(server, beside)
             for told, thread in streams:
                 thread.join(10)
                 assert told[-2] == "data: [DONE]"
@@ -57,10 +56,9 @@ def test_a_signal_lets_the_streams_of_every_worker_end(tmp_path):
 
 
 def test_a_second_signal_ends_all_workers_at_once(tmp_path):
-    with serving(tmp_path, CONFIG) as server, doors(server) as each:
-        streams = [streaming(client) for client in each.values()]
-        server.process.send_signal(signal.SIGINT)
-        until(lambda: server.chat("test/hello").status_code == 503)
+    with serving(tmp_path, CONFIG) as server, doors(server) as each, doors(server) as beside:
+        streams = [streaming(client, max_tokens=400) for client in each.values()]
+        begin_to_drain(server, beside, signal.SIGINT)
         begun = time.monotonic()
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(10) == 0
@@ -78,7 +76,7 @@ def test_ctrl_c_reaches_workers_by_their_parent_only(crew):
 def test_a_killed_worker_ends_its_own_streams_only_and_another_comes(store_url, tmp_path):
     with serving(tmp_path, f'[store]\nurl = "{store_url}"\n{CONFIG}') as server, doors(server) as each:
         (lost, one), (kept, other) = each.items()
-        (broken, first), (whole, second) = streaming(one), streaming(other)
+        (broken, first), (whole, second) = streaming(one, max_tokens=400), streaming(other)
         kill(lost)
         first.join(5)
         for _ in range(10):
@@ -86,14 +84,13 @@ def test_a_killed_worker_ends_its_own_streams_only_and_another_comes(store_url, 
         second.join(10)
         assert whole[-2] == "data: [DONE]"
         assert "data: [DONE]" not in broken
-        record = server.prediction(broken[0], 10)
+        record = server.prediction(broken[0], 20)
         assert (record["status"], record["error"]["detail"]["code"]) == ("abandoned", "abandoned")
         assert_told(server.prediction(whole[0]), "succeeded")
-        until(lambda: len(workers(server)) == 2 and kept in workers(server), 10)
+        until(lambda: len(workers(server)) == 2 and kept in workers(server), 20)
         with doors(server) as again:
             assert lost not in again
-        died = [json.loads(line) for line in server.log.read_text().splitlines() if "worker died" in line]
-        assert len(died) == 1
+        assert len(server.logged("worker died")) == 1
 
 
 def test_no_worker_outlives_a_killed_parent(tmp_path):
@@ -141,14 +138,15 @@ def test_log_lines_of_workers_that_share_a_narrow_pipe_stay_whole(tmp_path):
     reader = threading.Thread(target=read_slowly)
     reader.start()
     with serving(tmp_path, CONFIG, log=tmp_path / "log") as server, contextlib.ExitStack() as stack:
+        beside = stack.enter_context(doors(server))
         for link in [stack.enter_context(server.open_chat(SLOW)) for _ in range(60)]:
             link.recv(12)
-        server.process.send_signal(signal.SIGTERM)
-        until(lambda: server.chat("test/hello").status_code == 503)
+        begin_to_drain(server, beside)
         assert server.stop() == 0
     reader.join(10)
     lines = [json.loads(line) for line in read.decode().splitlines()]
-    assert len([line for line in lines if line["event"] == "prediction"]) == 60
+    predictions = [line for line in lines if line["event"] == "prediction"]
+    assert [line["model"] for line in predictions] == ["test/slow:1"] * 60
 
 
 def failed_start(home, config, **extra):
