@@ -25,6 +25,8 @@ class Asked:
     """Its JSON; empty where it is sent as something else."""
     raw: bytes
     at: float = field(default_factory=time.monotonic)
+    was_left: bool = False
+    """Whether the client went before it had all of the answer."""
 
 
 def head(status=200, kind="application/json", **headers):
@@ -93,10 +95,10 @@ class MockUpstream:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
         self.asked: list[Asked] = []
+        self.looked: list[Asked] = []
+        """Who asked for the models."""
         self.cue: Callable[[Asked], Iterable[Step]] = usual
         self.models: Iterable[Step] = plain({"object": "list", "data": [{"id": "there", "owned_by": "mock"}]})
-        self.left = 0
-        """How many clients went while an answer was held back."""
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self._listener.getsockname()[1]
@@ -130,11 +132,16 @@ class MockUpstream:
             file = link.makefile("rb")
             while asked := self._read(file):
                 if asked.path.endswith("/models"):
+                    self.looked.append(asked)
                     steps = self.models
                 else:
                     self.asked.append(asked)
                     steps = self.cue(asked)
-                if not self._play(link, iter(steps)):
+                try:
+                    goes_on = self._play(link, iter(steps), asked)
+                except ConnectionError:  # What it had not read yet makes its going a reset.
+                    asked.was_left, goes_on = True, False
+                if not goes_on:
                     return
 
     def _secured(self, link: socket.socket) -> socket.socket:
@@ -157,7 +164,7 @@ class MockUpstream:
         is_json = headers.get("content-type") == "application/json"
         return Asked(line.split()[1].decode(), headers, json.loads(body) if is_json and body else {}, body)
 
-    def _play(self, link: socket.socket, steps: Iterator[Step]) -> bool:
+    def _play(self, link: socket.socket, steps: Iterator[Step], asked: Asked) -> bool:
         for step in steps:
             match step:
                 case bytes():
@@ -169,8 +176,7 @@ class MockUpstream:
                     return False
                 case "hold":
                     link.settimeout(60)
-                    if not link.recv(1):
-                        self.left += 1
+                    asked.was_left = not link.recv(1)
                     return False
                 case _:
                     time.sleep(float(step))

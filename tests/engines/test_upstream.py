@@ -55,7 +55,7 @@ def front(tmp_path_factory, upstream):
     config += "".join(version(f"kind/{kind}", upstream.url, kind=kind) for kind in KINDS)
     config += version("up/sees", upstream.url, has=["image_url", "input_audio"])
     config += version("up/thinks", upstream.url, thinking="think")
-    config += version("up/silent", upstream.url, silence_s=0.5)
+    config += version("up/silent", upstream.url, silence_s=1.5)
     with serving(tmp_path_factory.mktemp("front"), config, UPSTREAM_KEY=SECRET) as server:
         yield server
 
@@ -174,12 +174,18 @@ def test_choices_that_the_server_cannot_give_are_asked_for_one_by_one(front, ups
 
 
 def test_one_of_several_choices_that_fails_fails_them_all_and_stops_the_others(front, upstream):
-    left = upstream.left
     turns = itertools.count()
-    upstream.cue = lambda asked: plain({}, 500) if next(turns) == 1 else [HOLD]
+
+    def cue(asked):
+        if next(turns) != 1:
+            return [HOLD]
+        until(lambda: len(upstream.asked) == 3)  # What fails sooner keeps the last from being asked.
+        return plain({}, 500)
+
+    upstream.cue = cue
     answer = front.chat("kind/ollama", n=3)
     assert answer.status_code == 502
-    until(lambda: upstream.left == left + 2)
+    until(lambda: sum(asked.was_left for asked in upstream.asked) == 2)
 
 
 def test_a_bias_that_the_server_would_ignore_is_refused_by_name(front, upstream):
@@ -276,12 +282,11 @@ def test_a_schema_is_asked_for_and_held_to(front, upstream, model):
 
 
 def test_a_stop_string_that_the_server_lets_through_is_cut_and_the_server_is_left(front, upstream, model):
-    left = upstream.left
     upstream.play(STREAM, *(piece(event(delta(part))) for part in ("one ST", "OP two", " three")), HOLD)
     events = frames(front.chat(model, stream=True, stop=["STOP"]))
     assert text_of(events) == "one "
     assert events[-2]["choices"][0]["finish_reason"] == "stop"
-    until(lambda: upstream.left == left + 1)
+    until(lambda: upstream.asked[0].was_left)
 
 
 def test_calls_behind_a_stop_string_are_not_made(front, upstream, model):
@@ -603,9 +608,12 @@ def test_a_server_that_fails_again_and_again_is_left_alone_and_then_tried_once(f
     for _ in range(5):
         assert front.chat(model).status_code == 502
     asked = len(upstream.asked)
-    begun = time.monotonic()
-    answers = [front.chat(model) for _ in range(10)]
-    assert (time.monotonic() - begun) / 10 < 0.05
+    answers, took = [], []
+    for _ in range(3):  # Within the second for which it is left alone, on a busy machine too.
+        begun = time.monotonic()
+        answers.append(front.chat(model))
+        took.append(time.monotonic() - begun)
+    assert min(took) < 0.05
     assert {answer.status_code for answer in answers} == {503}
     assert answers[0].headers["retry-after"] == "1"
     assert len(upstream.asked) == asked
@@ -684,16 +692,14 @@ def test_a_server_that_falls_silent_is_given_up(front, upstream):
 
 def test_a_server_that_waits_for_ever_meets_the_deadline_and_is_left(front, upstream, model):
     for steps in ([HOLD], [STREAM, HOLD], [STREAM, piece(event(delta("a"))), HOLD]):
-        left = upstream.left
         upstream.play(*steps)
-        answer = front.chat(model, stream=len(steps) > 1, headers={"x-request-timeout-seconds": "0.5"})
+        answer = front.chat(model, stream=len(steps) > 1, headers={"x-request-timeout-seconds": "1"})
         assert answer.status_code == 504 or frames(answer)[-1]["error"]["code"] == "deadline_exceeded"
-        until(lambda left=left: upstream.left == left + 1)
+        until(lambda: upstream.asked[0].was_left)
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_a_client_that_leaves_closes_the_upstreams_connection_at_once(front, upstream, model, is_streamed):
-    left = upstream.left
     upstream.play(*([STREAM, piece(event(delta("a")))] if is_streamed else []), HOLD)
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": is_streamed}
     link = front.open_chat(body)
@@ -701,7 +707,7 @@ def test_a_client_that_leaves_closes_the_upstreams_connection_at_once(front, ups
     time.sleep(0.1)
     link.close()
     begun = time.monotonic()
-    until(lambda: upstream.left == left + 1)
+    until(lambda: upstream.asked[0].was_left)
     assert time.monotonic() - begun < 1.0
 
 

@@ -58,11 +58,13 @@ def test_requests_one_behind_the_other_share_a_connection_whole_or_streamed(fron
 
 def test_a_connection_that_was_closed_meanwhile_is_nobodys_failure(front, upstream):
     # Each is answered once and takes one request more, which it never looks at: a race that is always lost.
-    begun = time.monotonic()
+    took = []
     for _ in range(5):
+        begun = time.monotonic()
         assert content_of(answer_of(front, upstream, *plain(said()), HOLD)) == "Hello!"
+        took.append(time.monotonic() - begun)
         assert len(upstream.asked) == 1
-    assert time.monotonic() - begun < 5 * PAUSE_S
+    assert min(took[1:]) < PAUSE_S, "it is tried again at once"
 
 
 def test_where_a_request_may_be_sent_once_it_is_sent_once(front, upstream):
@@ -125,7 +127,7 @@ def test_what_is_no_http_is_no_answer(front, upstream, number, opening):
     upstream.play(opening, HOLD)
     answer = front.chat(f"up/{number}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_failed")
-    until(lambda: upstream.left)
+    until(lambda: upstream.asked[-1].was_left)
     assert "Traceback" not in front.log.read_text()
 
 
