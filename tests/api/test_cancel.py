@@ -52,13 +52,13 @@ def reading(ask):
 
 
 def test_a_cancel_ends_a_prediction_in_the_queue_and_it_is_never_started(kept, asked):
-    first, second = create(kept, "test/narrow", max_tokens=20), create(kept, "test/narrow")
+    first, second = create(kept, "test/narrow"), create(kept, "test/narrow")
     until(lambda: status_of(kept, first) == "started")
     assert status_of(kept, second) == "pending"
     assert asked.cancel(second).text == "null"
     record = assert_cancelled(kept, second)
     assert record["metrics"]["queue_time"] is None
-    assert_told(kept.prediction(first), "succeeded")
+    assert_told(kept.prediction(first, 20), "succeeded")
 
 
 def test_a_cancel_ends_a_prediction_that_its_engine_has_not_accepted(kept, asked):

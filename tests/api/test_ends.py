@@ -1,15 +1,18 @@
 """An end told to whoever follows, to whoever comes later, and in the record: the same each time. And whose leaving is
 an end."""
 
+import contextlib
 import json
+import time
 import uuid
 
 import anyio
 import httpx
 import pytest
 
+from tests.api.test_idempotency import begun, hears, held, predictions
 from tests.conftest import until
-from tests.lives import MESSAGES, assert_told, create, line, seconds
+from tests.lives import MESSAGES, assert_told, create, line, status_of
 
 
 def last_event(server, prediction_id, model_deadline_s=20):
@@ -79,33 +82,29 @@ def test_who_only_reads_a_prediction_may_leave_and_it_goes_on(pair):
     assert record["metrics"]["usage"]["completion_tokens"] == 16
 
 
+@contextlib.contextmanager
+def left_to_the_last(server, key, **fields):
+    """A prediction that two clients waited for until the first left; give its id, and the socket of the last."""
+    before = predictions(server)
+    with contextlib.ExitStack() as stack:
+        with held(server, key, "test/slow", **fields):
+            name = begun(server, before)
+            last = stack.enter_context(held(server, key, "test/slow", **fields))
+            time.sleep(0.5)  # until it has joined
+        time.sleep(0.3)
+        assert status_of(server, name) == "started", "it ended with the first"
+        yield name, last
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_client_that_leaves_while_another_waits_with_its_key_ends_nothing_and_the_last_one_does(pair, stream):
     server, key = pair[0], uuid.uuid4().hex
-    ask = {"model": "test/slow", "messages": MESSAGES, "max_tokens": 30, "stream": stream}
-    before = server.newest()
-
-    async def both(stays):
-        async with anyio.create_task_group() as group:
-            group.start_soon(client, 0.4)
-            await anyio.sleep(0.2)
-            group.start_soon(client, stays)
-
-    async def client(stays):
-        with anyio.move_on_after(stays):
-            async with line(server) as one:
-                answer = await one.ask("POST", "/v1/chat/completions", ask, Idempotency_Key=key)
-                heard.append(answer)
-
-    heard = []
-    anyio.run(both, 0.8)
-    gone = server.prediction(until(lambda: (one := server.newest()) != before and one)["id"])
-    assert_told(gone, "cancelled", "client_gone")
-    assert heard == []
-    assert 0.7 < seconds(gone["execution_time"]) < 1.45, "it ends with the last one, not with the first"
-    anyio.run(both, 20)
-    kept = server.prediction(server.newest()["id"])
-    assert kept["id"] != gone["id"], "a key whose prediction came to nothing is free"
-    assert_told(kept, "succeeded")
-    assert len(heard) == 1
-    assert kept["id"].replace("-", "").encode() in heard[0].body
+    fields = {"max_tokens": 60, "stream": stream}
+    with left_to_the_last(server, key, **fields) as (gone, _):
+        pass
+    assert_told(server.prediction(gone), "cancelled", "client_gone")
+    with left_to_the_last(server, key, **fields) as (kept, last):
+        assert kept != gone, "a key whose prediction came to nothing is free"
+        heard = hears(last, b"[DONE]" if stream else b'"usage"')
+    assert kept.replace("-", "").encode() in heard
+    assert_told(server.prediction(kept), "succeeded")

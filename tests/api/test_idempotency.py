@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import signal
 import socket
 import struct
 import subprocess
@@ -24,6 +23,12 @@ slots = 64
 number = 1
 engine = "scripted"
 script = { repeat = 5, token_s = 0.05 }
+[models."test/middling"]
+slots = 64
+[[models."test/middling".versions]]
+number = 1
+engine = "scripted"
+script = { repeat = 15, token_s = 0.05 }
 [models."test/adds"]
 slots = 64
 [[models."test/adds".versions]]
@@ -84,6 +89,7 @@ def hears(link, text):
         data = link.recv(65536)
         assert data, received
         received += data
+    return received
 
 
 def begun(server, before):
@@ -203,11 +209,11 @@ def test_who_waits_with_a_key_is_told_what_its_first_client_is(keyed):
 def test_the_first_client_leaving_ends_nothing_while_a_second_waits(keyed, stream):
     before = predictions(keyed)
     with ThreadPoolExecutor(1) as pool:
-        with held(keyed, f"left {stream}", "test/brief", stream=stream):
+        with held(keyed, f"left {stream}", "test/middling", stream=stream):
             key = begun(keyed, before)
-            second = pool.submit(ask, keyed, f"left {stream}", "test/brief")
-            time.sleep(0.2)  # until the second has joined
-        assert told(second.result())[1] == "Hello, world!" * 5
+            second = pool.submit(ask, keyed, f"left {stream}", "test/middling")
+            time.sleep(1)  # until the second has joined
+        assert told(second.result())[1] == "Hello, world!" * 15
     assert status(keyed, key) == "succeeded"
 
 
@@ -223,21 +229,15 @@ def test_the_last_client_leaving_ends_it(keyed):
     until(lambda: status(keyed, key) == "cancelled")
 
 
-def test_a_second_client_that_leaves_before_an_answer_is_not_logged_as_answered(keyed):
-    before, behind = predictions(keyed), len(keyed.log.read_text())
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ask, keyed, "second left", "test/brief")
-        begun(keyed, before)
-        with held(keyed, "second left", "test/brief"):
-            time.sleep(0.2)  # until it has joined
+def test_a_second_client_that_leaves_before_an_answer_is_not_logged_as_answered(tmp_path):
+    with serving(tmp_path, CONFIG) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, server, "second left", "test/middling")
+        begun(server, [])
+        with held(server, "second left", "test/middling"):
+            time.sleep(1)  # until it has joined
         told(first.result())
-
-    def statuses():
-        lines = [json.loads(line) for line in keyed.log.read_text()[behind:].splitlines()]
-        found = [line["status"] for line in lines if line.get("method") == "POST"]
-        return found if len(found) == 2 else None
-
-    assert sorted(until(statuses)) == [200, 409]
+        until(lambda: chats(server) == 2)
+        assert sorted(line["status"] for line in server.logged("request") if line["path"] == CHAT) == [200, 409]
 
 
 def test_a_client_that_leaves_and_asks_again_at_once_is_answered(keyed):
@@ -270,16 +270,16 @@ def test_a_key_of_255_characters_is_one(keyed):
 
 
 def test_while_the_server_drains_a_key_is_refused_as_everything_and_then_stands_for_the_result(tmp_path):
-    with serving(tmp_path, CONFIG) as server, ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ask, server, "over", "test/brief")
+    patient = CONFIG.replace("drain_s = 3", "drain_s = 30")
+    with serving(tmp_path, patient) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, server, "over", "test/middling")
         begun(server, [])
-        server.process.send_signal(signal.SIGTERM)
-        until(lambda: CLIENT.get(server.url + "/readyz").status_code == 503)
-        refused = ask(server, "over", "test/brief")
+        server.begin_to_drain()
+        refused = ask(server, "over", "test/middling")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         whole = told(first.result())
     with serving(tmp_path, CONFIG) as server:
-        assert told(ask(server, "over", "test/brief")) == whole
+        assert told(ask(server, "over", "test/middling")) == whole
         assert len(predictions(server)) == 1
 
 
@@ -319,4 +319,4 @@ def test_a_key_of_another_process_is_waited_for_as_long_as_the_client_does(tmp_p
 
 def chats(server):
     """How many chat requests a server has done with."""
-    return sum('"path":"/v1/chat/completions"' in line for line in server.log.read_text().splitlines())
+    return sum(line["path"] == CHAT for line in server.logged("request"))

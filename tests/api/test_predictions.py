@@ -250,7 +250,9 @@ def test_a_prediction_that_is_not_there_is_unknown(stage, key, what):
 
 
 def test_cancelling_is_told_as_null_and_what_it_said_until_then_is_kept(stage):
-    key = post(stage, PATH, body("test/slow"), prefer="wait=0.2").json()["id"]
+    key = post(stage, PATH, body("test/slow")).json()["id"]
+    with CLIENT.stream("GET", f"{stage.url}{PATH}/{key}/stream", headers=stage.headers) as followed:
+        next(line for line in followed.iter_lines() if "Hello" in line)
     answer = cancel(stage, key)
     assert (answer.status_code, answer.text) == (200, "null")
     record = until(lambda: (one := look(stage, key))["status"] == "cancelled" and one)
@@ -282,10 +284,10 @@ def test_what_ended_by_itself_cannot_be_cancelled(stage, model):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prediction_whose_creator_leaves_runs_on(stage, stream):
-    raw = stage.request_bytes(body("test/slow", stream=stream), "Prefer: wait", path=PATH)
+    raw, before = stage.request_bytes(body("test/slow", stream=stream), "Prefer: wait", path=PATH), running(stage)
     with socket.create_connection(("127.0.0.1", stage.port)) as link:
         link.sendall(raw)
-        key = until(lambda: next(iter(running(stage)), None))
+        key = until(lambda: next((one for one in running(stage) if one not in before), None))
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     time.sleep(0.5)
     assert look(stage, key)["status"] == "started"
@@ -299,7 +301,7 @@ def running(stage):
 
 def test_a_list_has_exactly_three_keys_and_its_pages_hold_every_prediction_once(stage):
     for _ in range(12):
-        post(stage, PATH, body())
+        post(stage, PATH, body(), prefer="wait")
     first = stage.get(f"{PATH}?page_size=5").json()
     assert set(first) == {"items", "next_cursor", "previous_cursor"}
     assert first["previous_cursor"] is None

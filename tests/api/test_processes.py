@@ -48,8 +48,8 @@ def test_a_stream_that_broke_off_goes_on_in_another_process_at_the_very_characte
             assert text[:told] + rest[1] == text
 
 
-def ask(server, key, model="test/slow", **fields):
-    return server.chat(model, headers={"idempotency-key": key}, max_tokens=10, **fields)
+def ask(server, key, model="test/slow", max_tokens=10, **fields):
+    return server.chat(model, headers={"idempotency-key": key}, max_tokens=max_tokens, **fields)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -85,10 +85,10 @@ def test_a_process_that_lives_ends_what_a_killed_one_left_and_answers_its_keys(s
         ThreadPoolExecutor(2) as threads,
     ):
         speaking, mine = create(killed, "test/slow"), create(alive, "test/slow")
-        lost = threads.submit(ask, killed, key)
+        lost = threads.submit(ask, killed, key, max_tokens=60)
         until(lambda: killed.newest()["status"] == "started" and killed.newest()["id"] not in {speaking, mine})
-        again = threads.submit(ask, alive, key)
-        time.sleep(0.2)
+        again = threads.submit(ask, alive, key, max_tokens=60)
+        time.sleep(0.3)
         killed.process.kill()
         assert isinstance(lost.exception(5), httpx.HTTPError)
         record = alive.prediction(speaking, 15)

@@ -14,10 +14,13 @@ import psutil
 import pytest
 
 from tests.conftest import KEY, SCRIPTED, environment, real_config, serving, until
-from tests.lives import LIVES, MESSAGES, assert_told, create, kept_in, said
+from tests.lives import LIVES, MESSAGES, assert_told, create, kept_in, said, status_of
 
 
 def streaming(server, model, results, **fields):
+    """Begin a stream; give the thread that reads it, once it has begun."""
+    before = server.newest()
+
     def ask():
         try:
             answer = server.chat(model, stream=True, **fields)
@@ -27,6 +30,7 @@ def streaming(server, model, results, **fields):
 
     thread = threading.Thread(target=ask)
     thread.start()
+    until(lambda: (one := server.newest()) != before and one["status"] == "started")
     return thread
 
 
@@ -46,12 +50,11 @@ def test_an_idle_server_stops_within_two_seconds(tmp_path):
 
 def test_running_streams_finish_and_new_requests_hear_why_not(tmp_path):
     """SHUT-02."""
-    with serving(tmp_path, SCRIPTED) as server:
-        ask = {"model": "test/slow", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 30}
+    with serving(tmp_path, SCRIPTED.replace("drain_s = 3", "drain_s = 30")) as server:
+        ask = {"model": "test/slow", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 60}
         links = [server.open_chat(ask) for _ in range(20)]
         starts, ids = [link.recv(1) for link in links], []
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
+        server.begin_to_drain()
         refused = server.chat("test/hello")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         assert refused.headers["connection"] == "close"
@@ -65,7 +68,7 @@ def test_running_streams_finish_and_new_requests_hear_why_not(tmp_path):
         assert server.process.wait(5) == 0
         for record in after(server, *ids):
             assert_told(record, "succeeded")
-            assert record["metrics"]["usage"]["completion_tokens"] == 30
+            assert record["metrics"]["usage"]["completion_tokens"] == 60
 
 
 def test_a_stream_that_outlasts_the_drain_ends_in_an_error_frame(tmp_path):
@@ -73,7 +76,6 @@ def test_a_stream_that_outlasts_the_drain_ends_in_an_error_frame(tmp_path):
     with serving(tmp_path, SCRIPTED) as server:
         results = []
         thread = streaming(server, "test/slow", results)
-        time.sleep(0.5)
         begun = time.monotonic()
         assert server.stop() == 0
         assert 3 <= time.monotonic() - begun < 7
@@ -87,9 +89,11 @@ def test_a_stream_that_outlasts_the_drain_ends_in_an_error_frame(tmp_path):
 
 def test_predictions_that_nobody_waits_for_and_that_outlast_the_drain_are_cancelled(store_url, tmp_path):
     """SHUT-03, over both stores: one that speaks, one that reads, one in the queue."""
-    with serving(tmp_path, kept_in(store_url, LIVES.replace("drain_s = 3", "drain_s = 0.2"))) as server:
+    config = LIVES.replace("drain_s = 3", "drain_s = 0.2").replace("repeat = 20,", "repeat = 200,")
+    with serving(tmp_path, kept_in(store_url, config)) as server:
         ids = [create(server, model) for model in ("test/slow", "test/never", "test/narrow", "test/narrow")]
-        until(lambda: server.get(f"/v1/predictions/{ids[0]}").json()["status"] == "started")
+        reached = ["started", "starting", "started", "pending"]
+        until(lambda: [status_of(server, key) for key in ids] == reached)
         assert server.stop() == 0
         assert not list((tmp_path / "run").glob("*.alive"))
         records = after(server, *ids)
@@ -110,16 +114,15 @@ def test_a_prediction_that_nobody_waits_for_may_end_while_the_server_drains(tmp_
 
 def test_a_drain_refuses_predictions_and_still_lets_them_be_read_and_cancelled(tmp_path):
     """SHUT-02."""
-    with serving(tmp_path, SCRIPTED) as server:
+    with serving(tmp_path, SCRIPTED.replace("drain_s = 3", "drain_s = 30")) as server:
         key = create(server, "test/never")
-        server.process.send_signal(signal.SIGTERM)
-        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        server.begin_to_drain()
         body = json.dumps({"model": "test/hello", "input": {"messages": MESSAGES}})
         refused = server.post(body, path="/v1/predictions")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         assert server.get(f"/v1/predictions/{key}").json()["status"] == "starting"
         assert server.cancel(key).text == "null"
-        assert server.process.wait(2) == 0, "nothing was left to wait for"
+        assert server.process.wait(10) == 0, "nothing was left to wait for"
         assert_told(after(server, key)[0], "cancelled", "requested")
 
 
@@ -129,9 +132,7 @@ def test_a_second_signal_stops_at_once(tmp_path, second):
     with serving(tmp_path, SCRIPTED) as server:
         results = []
         thread = streaming(server, "test/slow", results)
-        time.sleep(0.5)
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        server.begin_to_drain()
         server.process.send_signal(second)
         begun = time.monotonic()
         assert server.process.wait(5) == 0
