@@ -1,6 +1,7 @@
 """A real Redis for the tests: Valkey, from a wheel. It can be stopped, killed and started again at its address."""
 
 import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -70,14 +71,18 @@ class Valkey:
         return b""
 
 
+def free_port():
+    """A port that no outgoing connection is given, so that it is still free when a server comes back to it."""
+    while True:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", random.randrange(20_000, 32_000))) as one:
+            return one.getsockname()[1]
+
+
 @contextmanager
 def valkey_server() -> Iterator[Valkey]:
     """Run a server for the body."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = Path(tempfile.mkdtemp(prefix="valkey-"))
-    server = Valkey(folder, port)
+    server = Valkey(folder, free_port())
     try:
         server.start()
         yield server

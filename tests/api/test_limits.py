@@ -52,6 +52,11 @@ def ask(server, secret, model="test/hello", **fields):
     return server.chat(model, headers={"authorization": f"Bearer {secret}"} | fields.pop("headers", {}), **fields)
 
 
+def is_running(server, secret):
+    answer = server.get("/v1/predictions", authorization=f"Bearer {secret}").json()["items"]
+    return [item["status"] for item in answer if item["status"] == "started"]
+
+
 def assert_limited(answer, code="rate_limit_exceeded", limit=None):
     assert answer.status_code == 429, answer.text
     error = answer.json()["error"]
@@ -74,31 +79,42 @@ def test_a_third_prediction_at_once_is_refused_and_room_comes_back_with_an_end(s
     secret = key(server, "concurrent=2")
     with ThreadPoolExecutor(2) as pool:
         running = [pool.submit(ask, server, secret, "test/slow") for _ in range(2)]
-        time.sleep(0.5)  # Until both run: a question that is let in would take the room of one.
-        begun = time.monotonic()
-        assert_limited(ask(server, secret), limit=2)
-        assert time.monotonic() - begun < 0.2  # The bound is 0.05 s on an idle machine.
+        # A question that is let in would take the room of one.
+        until(lambda: len(is_running(server, secret)) == 2)
+        took = []
+        for _ in range(5):
+            begun = time.monotonic()
+            assert_limited(ask(server, secret), limit=2)
+            took.append(time.monotonic() - begun)
+        assert min(took) < 0.2  # The bound is 0.05 s on an idle machine.
         assert server.chat("test/hello").status_code == 200, "another key feels it"
         assert all(one.result().status_code == 200 for one in running)
     assert ask(server, secret).status_code == 200
 
 
+REFILL_S = 0.5
+"""How long it takes until one of two requests a second has room again."""
+
+
 def test_more_requests_than_a_second_has_are_refused_until_there_is_another(server):
-    secret = key(server, "requests_per_s=2")
-    answers = [ask(server, secret) for _ in range(4)]
+    took = REFILL_S
+    while took >= REFILL_S:  # A busy machine may be too slow to ask so often before there is room again.
+        secret, begun = key(server, "requests_per_s=2"), time.monotonic()
+        answers = [ask(server, secret) for _ in range(4)]
+        took = time.monotonic() - begun
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
     assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0", "0"]
     assert_limited(answers[2], limit=2)
-    time.sleep(0.6)
+    time.sleep(1.2 * REFILL_S)
     assert ask(server, secret).status_code == 200
 
 
 def test_less_than_one_request_a_second_is_a_limit_too(server):
-    secret = key(server, "requests_per_s=0.5")
+    secret, begun = key(server, "requests_per_s=0.05"), time.monotonic()
     assert ask(server, secret).status_code == 200
     refused = ask(server, secret)
     assert_limited(refused)
-    assert refused.headers["retry-after"] == "2"
+    assert 20 - (time.monotonic() - begun) <= int(refused.headers["retry-after"]) <= 20
 
 
 @pytest.mark.parametrize(
@@ -163,7 +179,8 @@ def test_a_client_that_leaves_gives_its_room_back_and_pays_for_what_it_had(serve
         said = b""
         while said.count(b"data: ") < 5:
             said += link.recv(4096)
-    time.sleep(0.5)
+    # What is refused as no request costs nothing: it sees when the room is free, and that nothing is left.
+    until(lambda: ask(server, secret, n=0).headers.get("x-ratelimit-limit") == "8")
     assert_limited(ask(server, secret), limit=8)
 
 
@@ -231,13 +248,11 @@ def test_what_was_spent_is_known_after_a_restart(tmp_path):
 
 def test_a_flood_of_one_account_does_not_starve_another(tmp_path):
     config = CONFIG.replace('[models."test/slow"]\nslots = 16', '[models."test/slow"]\nslots = 1\nqueue = 8')
-    with serving(tmp_path, config.replace("repeat = 100", "repeat = 2")) as server, ThreadPoolExecutor(20) as pool:
+    with serving(tmp_path, config.replace("repeat = 100", "repeat = 5")) as server, ThreadPoolExecutor(20) as pool:
         flood, other = key(server), antiphon(tmp_path, "keys", "create", "--account", "other").stdout.splitlines()[-1]
         answers = [pool.submit(ask, server, flood, "test/slow") for _ in range(16)]
         until(lambda: sum(one.done() for one in answers) >= 7)
-        begun = time.monotonic()
         assert ask(server, other, "test/slow").status_code == 200
-        took = time.monotonic() - begun
+        assert sum(not one.done() for one in answers) >= 3, "it waited behind them all"
         statuses = [one.result().status_code for one in answers]
         assert set(statuses) == {200, 503}
-        assert took < 1.5, "it waited behind them all"

@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from antiphon.store.redis_ledger import BEAT_S, LEASE_S
-from tests.api.test_limits import CONFIG, COST, ask, assert_limited, key
-from tests.api.test_limits_shared import is_running
+from tests.api.test_limits import CONFIG, COST, ask, assert_limited, is_running, key
 from tests.conftest import environment, serving, until
 from tests.valkey import PASSWORD
 

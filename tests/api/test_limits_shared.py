@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.api.test_limits import CONFIG, ask, assert_limited, key
+from tests.api.test_limits import CONFIG, ask, assert_limited, is_running, key
 from tests.conftest import serving, until
 
 
@@ -25,11 +25,6 @@ def both(tmp_path_factory, limits_url):
         serving(home, CONFIG, log=home / "second.log", ANTIPHON_LIMITS_URL=limits_url) as second,
     ):
         yield first, second
-
-
-def is_running(server, secret):
-    answer = server.get("/v1/predictions", authorization=f"Bearer {secret}").json()["items"]
-    return [item["status"] for item in answer if item["status"] == "started"]
 
 
 def test_predictions_in_all_processes_count_together(both):
