@@ -163,9 +163,7 @@ def test_a_fault_of_the_server_is_logged_with_its_request_and_its_place_and_with
         text = "CANARY-text"
         answer = server.chat("test/hello", text, store=True, metadata={"CANARY": "CANARY"}, user="CANARY-user")
         assert answer.status_code == 503
-        lines = until(
-            lambda: [line for line in map(json.loads, server.log.read_text().splitlines()) if "exception" in line]
-        )
+        lines = until(lambda: [line for line in server.logged() if "exception" in line])
         log = server.log.read_text()
     assert lines[0]["id"] == answer.headers["x-request-id"]
     assert "recorder.py" in lines[0]["exception"]

@@ -187,14 +187,17 @@ BOMBS = {
 def test_a_bomb_is_refused_by_its_header_at_no_cost(stage, name):
     refusal(stage, image_part(b"x" * 100))  # the first of its kind loads what the others need
     process = psutil.Process(stage.process.pid)
-    before, begun = process.memory_info().rss, time.monotonic()
-    assert refusal(stage, BOMBS[name]) in {
-        "An image has at most 16 million pixels.",
-        "A sound lasts at most 25 minutes.",
-        "A sound has from 1 to 8 channels.",
-        "A sound has from 4000 to 384000 samples a second.",
-    }, "only a header's own judge says so"
-    assert time.monotonic() - begun < 0.3  # 100 ms on a machine that does nothing else
+    before, took = process.memory_info().rss, []
+    for _ in range(3):
+        begun = time.monotonic()
+        assert refusal(stage, BOMBS[name]) in {
+            "An image has at most 16 million pixels.",
+            "A sound lasts at most 25 minutes.",
+            "A sound has from 1 to 8 channels.",
+            "A sound has from 4000 to 384000 samples a second.",
+        }, "only a header's own judge says so"
+        took.append(time.monotonic() - begun)
+    assert min(took) < 0.3  # 100 ms on a machine that does nothing else
     assert process.memory_info().rss - before < 20 << 20
     assert not [child for child in process.children() if child.memory_info().rss > 400 << 20]
 

@@ -40,7 +40,12 @@ def assert_one_end(records, reason):
 
 
 async def assert_none_runs(server):
-    assert not [one for one in await listed(server) if one["status"] in {"pending", "starting", "started"}]
+    """Soon: those whose client has left may be at their ends."""
+    path = "/v1/predictions?statuses=pending&statuses=starting&statuses=started"
+    async with line(server) as one:
+        with anyio.fail_after(10):
+            while (await one.ask("GET", path)).json()["items"]:
+                await anyio.sleep(0.05)
 
 
 class CancelRace:
@@ -74,7 +79,7 @@ class CancelRace:
         key = made.json()["id"]
         self.heard[key] = []
         # Another process's cancel is carried out within half a second: often after the end.
-        await anyio.sleep(random.choice([0, 0.2, random.random()]) * RACED_S)
+        await anyio.sleep(random.choice([0, 0.2, random.random(), random.uniform(0.9, 3)]) * RACED_S)
         async with anyio.create_task_group() as group:
             for one in cancelling:
                 group.start_soon(self.cancel, one, key)
@@ -132,8 +137,8 @@ def test_a_client_that_leaves_at_the_last_token_leaves_one_end(kept, stream):
         await crowd(RACES, AT_ONCE, once)
         made = [one["id"] for one in await listed(kept) if one["id"] not in before]
         assert set(ids) <= set(made), "somebody was told of a prediction that is not there"
-        # A reset takes back what was sent and not read yet, so a few requests may never have come.
-        assert RACES * 0.95 <= len(made) <= RACES
+        # A reset takes back what was sent and not read yet: a busy machine has not come to read some of them.
+        assert len(made) == RACES if stream else RACES * 0.6 <= len(made) <= RACES
         records = await records_of(kept, made)
         await assert_none_runs(kept)
         return records

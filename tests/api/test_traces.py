@@ -127,8 +127,7 @@ def watched(shared):
 
 
 def events(server):
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-    return [line for line in lines if line["event"] not in {"request", "prediction"}]
+    return [line for line in server.logged() if line["event"] not in {"request", "prediction"}]
 
 
 def test_an_answer_is_a_server_span_with_a_child_for_each_part_of_its_time(watched):
@@ -435,8 +434,7 @@ def test_a_requests_line_in_the_log_names_its_trace(tmp_path, collector):
         server.chat("test/echo", headers={"traceparent": SAMPLED})
         server.get("/v1/models")
         server.stop()
-        lines = map(json.loads, server.log.read_text().splitlines())
-        chat, models = (line for line in lines if line["event"] == "request")
+        chat, models = server.logged("request")
     assert chat["trace_id"] == TRACE
     assert chat["request_id"]
     assert "trace_id" not in models
