@@ -51,7 +51,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_loaded_first(tmp_path, weights)
         begun = time.monotonic()
         done = antiphon(tmp_path, "serve", **config(tmp_path, real_config(weights)), ANTIPHON_PORT=port)
     assert_one_line(done, port, "in use")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.toml"]
 
 

@@ -167,7 +167,7 @@ async def test_a_prediction_whose_notice_waits_for_another_try_does_not_hold_up_
         webhooks.send(FIRST, Webhook(failing.url), b"{}")
         await until(lambda: failing.heard)
         webhooks.send(SECOND, Webhook(fine.url), b"{}")
-        await until(lambda: fine.heard, 1)
+        await until(lambda: fine.heard)
 
 
 async def test_a_receiver_that_hangs_does_not_hold_up_others_however_much_it_is_sent():
@@ -177,7 +177,7 @@ async def test_a_receiver_that_hangs_does_not_hold_up_others_however_much_it_is_
         await until(lambda: hanging.at_once == 4)
         for _ in range(20):
             webhooks.send(uuid4(), Webhook(fine.url), b"{}")
-        await until(lambda: len(fine.heard) == 20, 2)
+        await until(lambda: len(fine.heard) == 20)
         assert hanging.most_at_once == 4
         await until(lambda: webhooks.waiting == 100)
     assert [line["notices"] for line in log if line["event"] == "webhooks not delivered"] == [100]
@@ -226,7 +226,7 @@ async def test_a_thousand_predictions_are_delivered_and_forgotten():
     async with receiving(204) as receiver, sending(under_way_per_receiver=16) as (webhooks, log):
         for number in range(1_000):
             webhooks.send(UUID(int=number), Webhook(receiver.url), b"{}")
-        await until(is_idle(webhooks), 20)
+        await until(is_idle(webhooks), 60)
         assert repr(webhooks._slots) == "<Slots 0 held, 0 receivers>"
     assert len(receiver.heard) == 1_000
     assert log == []
@@ -248,15 +248,20 @@ async def test_a_url_that_got_past_the_api_still_reaches_nothing_private(url):
         assert log == [{"event": "webhook gave up", "log_level": "warning", "id": str(FIRST), "status": "unreachable"}]
 
 
+async def answered(receiver):
+    """Wait until somebody was answered, and has most likely read it."""
+    await until(lambda: receiver.heard and not receiver.at_once)
+    await anyio.sleep(0.3)
+
+
 async def test_at_the_end_what_waits_goes_out_within_the_grace():
     async with receiving(500, 204) as receiver:
-        async with sending(pauses_s=(60,), grace_s=2) as (webhooks, log):
+        async with sending(pauses_s=(60,), grace_s=10) as (webhooks, log):
             webhooks.send(FIRST, Webhook(receiver.url), b"1")
             webhooks.send(FIRST, Webhook(receiver.url), b"2")
-            await until(lambda: receiver.heard)
-            await anyio.sleep(0.05)
+            await answered(receiver)
             ended = time.monotonic()
-        assert time.monotonic() - ended < 2
+        assert time.monotonic() - ended < 10
         assert receiver.bodies == [b"1", b"1", b"2"]
         assert log == []
 
@@ -264,8 +269,7 @@ async def test_at_the_end_what_waits_goes_out_within_the_grace():
 async def test_at_the_end_what_fails_is_not_tried_for_ever():
     async with receiving(500) as receiver, sending(pauses_s=(60,) * 50) as (webhooks, log):
         webhooks.send(FIRST, Webhook(receiver.url), b"1")
-        await until(lambda: receiver.heard)
-        await anyio.sleep(0.05)
+        await answered(receiver)
     assert receiver.dials == 2
     assert [line["event"] for line in log] == ["webhook gave up"]
 

@@ -21,6 +21,7 @@ async def test_a_short_answer_beside_one_that_runs_on_is_written_once_when_it_en
     counted = Counted(database)
     async with recording(counted) as predictor, anyio.create_task_group() as group:
         other = await run_in(group, predictor, slow())
+        await until_status(database, other, "starting")
         counted.writes = 0
         await predictor.run(predictor.begin(slow(call(), accept_s=0.05)))
         assert counted.writes == 1

@@ -218,7 +218,7 @@ async def test_a_prediction_that_runs_while_the_store_is_down_ends_well_and_is_w
     unwell, told = Unwell(database), []
     hook = Webhook("https://example.com/")
     async with recording(unwell, told.append) as predictor, anyio.create_task_group() as group:
-        running = await run_in(group, predictor, slow(call(webhook=hook), accept_s=0.0, repeat=5, token_s=0.02))
+        running = await run_in(group, predictor, slow(call(webhook=hook), accept_s=0.0, repeat=15, token_s=0.02))
         unwell.is_down = True
         with fail_after(5):
             while not running.is_over:
@@ -239,7 +239,7 @@ async def test_an_end_that_comes_while_an_earlier_move_fails_on_a_busy_store_is_
     monkeypatch.setattr(recorder_module, "PATIENCE_S", 0.0)
     unwell = Unwell(database)
     async with recording(unwell) as predictor, anyio.create_task_group() as group:
-        running = await run_in(group, predictor, slow(accept_s=0.2, repeat=5, token_s=0.02))
+        running = await run_in(group, predictor, slow(accept_s=1.0, repeat=5, token_s=0.02))
         await until_status(database, running, "starting")
         unwell.may_answer, unwell.is_asked, unwell.is_down = anyio.Event(), anyio.Event(), True
         unwell.cause = OperationalError("BEGIN IMMEDIATE", {}, sqlite3.OperationalError("database is locked"))
@@ -278,18 +278,18 @@ async def test_a_refused_prediction_that_was_written_after_all_comes_to_an_end(d
 
 
 async def test_a_large_request_is_packed_beside_the_event_loop_once_however_many_hear_of_it(database):
-    body = b'{"text": "' + base64.b64encode(random.Random(1).randbytes(24_000_000)) + b'"}'
-    begun = time.perf_counter()
+    body = b'{"text": "' + base64.b64encode(random.Random(1).randbytes(8_000_000)) + b'"}'
+    begun = time.thread_time()  # Of this thread, which the loop runs in: it may wait for its turn on a busy machine.
     packed(body, MOST)
-    takes_s = time.perf_counter() - begun
+    takes_s = time.thread_time() - begun
     told, longest_s = [], 0.0
 
     async def watch():
         nonlocal longest_s
         while True:
-            begun = time.perf_counter()
+            begun = time.thread_time()
             await anyio.sleep(0.005)
-            longest_s = max(longest_s, time.perf_counter() - begun)
+            longest_s = max(longest_s, time.thread_time() - begun)
 
     async with recording(database, told.append) as predictor, anyio.create_task_group() as group:
         group.start_soon(watch)
