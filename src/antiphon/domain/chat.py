@@ -11,6 +11,7 @@ from antiphon.domain.sampling import Sampling
 from antiphon.domain.tools import AnswerFormat, Tools
 from antiphon.domain.values import value
 
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
 
 
@@ -86,6 +87,6 @@ class ChatRequest:
     prompt_cache_key: str | None = None
     store: bool = False
     """Whether the answer can be read again as a stored completion."""
-    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
     ignored: tuple[str, ...] = ()
     """Top-level fields that no version of the API knows; dropped, and named in the answer."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 NAME_CHARACTERS = 200
 """The longest name, owner and number included, that is looked at."""
@@ -19,6 +20,7 @@ class ModelName:
     number: int | None = None
 
     @classmethod
+    @lru_cache(maxsize=1_024)
     def parse(cls, text: str) -> "ModelName | None":
         """Read a name; None when the text is not of the form `owner/name` or `owner/name:N` with N from 1."""
         if len(text) > NAME_CHARACTERS or not (match := _NAME.fullmatch(text)):

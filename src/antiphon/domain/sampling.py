@@ -8,6 +8,7 @@ from antiphon.domain.values import value
 
 MAX_TOP_LOGPROBS = 20
 MAX_STOPS = 4
+NO_BIAS: Mapping[int, float] = MappingProxyType({})
 
 
 @value
@@ -22,7 +23,7 @@ class Sampling:
     """-2..2; subtracted from a token's logit once for each time it stands in the completion so far."""
     presence_penalty: float = 0.0
     """-2..2; subtracted once from the logit of each token that stands in the completion so far."""
-    logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
+    logit_bias: Mapping[int, float] = field(default_factory=lambda: NO_BIAS)
     """Token id to -100..100, added to the logit."""
     seed: int | None = None
     """Any 64-bit integer. Each choice draws from its own generator, derived from the seed and its index."""

@@ -1,18 +1,18 @@
 """A request body to a ChatRequest: everything checked, everything asked for named."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
-from antiphon.domain.chat import Asked, ChatRequest, Message, ToolCall
+from antiphon.domain.chat import NO_METADATA, Asked, ChatRequest, Message, ToolCall
 from antiphon.domain.errors import BodyTooLarge, InvalidRequest
 from antiphon.domain.faults import FieldFault
 from antiphon.domain.media import Speech
 from antiphon.domain.models import ModelName
-from antiphon.domain.sampling import Sampling
+from antiphon.domain.sampling import NO_BIAS, Sampling
 from antiphon.domain.tools import AnswerFormat
 from antiphon.wire import chat_schema as schema
 from antiphon.wire import message_schema as said
@@ -20,7 +20,7 @@ from antiphon.wire.chat_rules import broken_rules, too_many
 from antiphon.wire.chat_tools import offered_tools
 from antiphon.wire.faults import faults
 from antiphon.wire.json_in import Limits, read_json, refuse
-from antiphon.wire.media_in import joined, media_chars, parts_of, placed
+from antiphon.wire.media_in import Parts, joined, media_chars, placed
 
 MOST_IGNORED = 20
 _IGNORED_CHARS = 64
@@ -105,14 +105,14 @@ def read_metadata(body: bytes, limits: Limits) -> Mapping[str, str]:
 
 
 def _request(chat: schema.ChatBody, name: ModelName, sent: dict[str, Any]) -> ChatRequest:
-    options = chat.stream_options or schema.StreamOptions()
+    options = chat.stream_options or schema.NO_STREAM_OPTIONS
     return ChatRequest(
         model=name,
         model_text=chat.model,
-        messages=tuple(map(_message, chat.messages)),
+        messages=tuple([_message(message) for message in chat.messages]),
         sampling=_sampling(chat),
         tools=offered_tools(chat),
-        answer_format=_answer_format(chat),
+        answer_format=_answer_format(chat) if chat.response_format else None,
         speech=Speech(chat.audio.name, chat.audio.format) if chat.audio else None,
         prediction=_text(chat.prediction.content) if chat.prediction else None,
         reasoning_effort=chat.reasoning_effort,
@@ -126,21 +126,26 @@ def _request(chat: schema.ChatBody, name: ModelName, sent: dict[str, Any]) -> Ch
         safety_identifier=chat.safety_identifier,
         prompt_cache_key=chat.prompt_cache_key,
         store=bool(chat.store),
-        metadata=MappingProxyType(chat.metadata or {}),
-        ignored=tuple(sorted(map(_printable, sent.keys() - schema.FIELDS))[:MOST_IGNORED]),
+        metadata=MappingProxyType(chat.metadata) if chat.metadata else NO_METADATA,
+        ignored=_ignored(sent),
     )
+
+
+def _ignored(sent: dict[str, Any]) -> tuple[str, ...]:
+    unknown = [_printable(name) for name in sent if name not in schema.FIELDS]
+    return tuple(sorted(unknown)[:MOST_IGNORED])
 
 
 def _sampling(chat: schema.ChatBody) -> Sampling:
     stop = chat.stop or ()
-    bias = {int(token): float(value) for token, value in (chat.logit_bias or {}).items()}
+    bias = chat.logit_bias
     most = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
     return Sampling(
         temperature=1.0 if chat.temperature is None else chat.temperature,
         top_p=1.0 if chat.top_p is None else chat.top_p,
         frequency_penalty=chat.frequency_penalty or 0.0,
         presence_penalty=chat.presence_penalty or 0.0,
-        logit_bias=MappingProxyType(bias),
+        logit_bias=MappingProxyType({int(token): float(value) for token, value in bias.items()}) if bias else NO_BIAS,
         seed=chat.seed,
         max_tokens=most,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
@@ -158,11 +163,16 @@ def _asked(chat: schema.ChatBody, sent: dict[str, Any]) -> Iterator[Asked]:
     if chat.max_tokens is not None and chat.max_completion_tokens is None:
         yield Asked("max_completion_tokens", "max_tokens")
     for index, message in enumerate(chat.messages):
-        if isinstance(message, said.AssistantMessage) and message.audio:
+        if message.role == "assistant" and message.audio:
             yield Asked("audio", f"messages[{index}].audio")
-        for place, part in enumerate(parts_of(message)):
-            if not isinstance(part, said.TextPart | said.RefusalPart):
-                yield Asked(part.type, f"messages[{index}].content[{place}]")
+        if isinstance(message.content, list):
+            yield from _asked_by_parts(message.content, f"messages[{index}].content")
+
+
+def _asked_by_parts(parts: Parts, param: str) -> Iterator[Asked]:
+    for place, part in enumerate(parts):
+        if not isinstance(part, said.TextPart | said.RefusalPart):
+            yield Asked(part.type, f"{param}[{place}]")
 
 
 def _answer_format(chat: schema.ChatBody) -> AnswerFormat | None:
@@ -180,28 +190,31 @@ def _is_text(name: str, value: object) -> bool:
 
 
 def _message(message: said.Message) -> Message:
-    match message:
-        case said.AssistantMessage():
-            calls = [_call(call) for call in message.tool_calls or ()]
-            if message.function_call:
-                calls.append(ToolCall(None, message.function_call.name, message.function_call.arguments))
-            text = "\n".join(filter(None, (_text(message.content), message.refusal or "")))
-            speech_id = message.audio.id if message.audio else None
-            return Message("assistant", text, message.name, tuple(calls), speech_id=speech_id)
-        case said.ToolMessage():
-            return Message("tool", _text(message.content), message.name, tool_call_id=message.tool_call_id)
-        case _:
-            media = placed(parts_of(message))
-            return Message(message.role, _text(message.content), message.name, media=media)
+    text = _text(message.content)
+    if message.role == "assistant":
+        return _answer(message, text)
+    if message.role == "tool":
+        return Message("tool", text, message.name, tool_call_id=message.tool_call_id)
+    media = placed(message.content) if isinstance(message.content, list) else ()
+    return Message(message.role, text, message.name, media=media)
+
+
+def _answer(message: said.AssistantMessage, text: str) -> Message:
+    calls = [_call(call) for call in message.tool_calls or ()]
+    if message.function_call:
+        calls.append(ToolCall(None, message.function_call.name, message.function_call.arguments))
+    if message.refusal:
+        text = f"{text}\n{message.refusal}" if text else message.refusal
+    return Message("assistant", text, message.name, tuple(calls), speech_id=message.audio.id if message.audio else None)
 
 
 def _call(call: said.FunctionCall | said.CustomCall) -> ToolCall:
-    if isinstance(call, said.CustomCall):
+    if call.type == "custom":
         return ToolCall(call.id, call.custom.name, json.dumps({"input": call.custom.input}, ensure_ascii=False))
     return ToolCall(call.id, call.function.name, call.function.arguments)
 
 
-def _text(content: str | Sequence[said.UserPart | said.RefusalPart] | None) -> str:
+def _text(content: str | Parts | None) -> str:
     return content or "" if content is None or isinstance(content, str) else joined(content)
 
 

@@ -4,7 +4,7 @@ Limits of the server, fields that mean nothing without another, and the order of
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from antiphon.domain.faults import FieldFault
@@ -19,18 +19,11 @@ Loc = tuple[str | int, ...]
 
 def broken_rules(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
     """Give every rule a well-formed body breaks."""
-    yield from _sizes(chat, limits)
-    yield from _needs(chat)
+    yield from _media(chat.messages, limits)
     yield from _tool_messages(chat.messages)
-    for loc, body in _schemas(chat):
-        if _depth(body) > limits.schema_depth:
-            yield _fault(loc, f"A schema nests at most {limits.schema_depth} levels.", "too_deep", "invalid_value")
-        elif len(json.dumps(body)) > limits.schema_bytes:
-            yield _fault(loc, f"A schema has at most {limits.schema_bytes} bytes.", "too_long", "invalid_value")
-        else:
-            yield from schema_faults(body, loc)
-        if loc[-1] == "parameters" and body.get("type", "object") != "object":
-            yield _fault((*loc, "type"), 'A function\'s parameters are of type "object".')
+    for fields, rules in _RULES:
+        if not fields.isdisjoint(chat.model_fields_set):
+            yield from rules(chat, limits)
 
 
 def _fault(loc: Loc, msg: str, kind: str = "value_error", code: str = "invalid_value") -> FieldFault:
@@ -45,7 +38,7 @@ def too_many(sent: dict[str, Any], limits: Limits) -> Iterator[FieldFault]:
         ("functions", limits.tools, "functions"),
         ("logit_bias", limits.logit_bias, "tokens"),
     ):
-        if isinstance(sent.get(name), list | dict) and len(sent[name]) > most:
+        if name in sent and isinstance(sent[name], list | dict) and len(sent[name]) > most:
             yield _too_long((name,), most, what)
 
 
@@ -53,17 +46,21 @@ def _too_long(loc: Loc, most: int, what: str) -> FieldFault:
     return _fault(loc, f"At most {most} {what}.", "too_long", "array_above_max_length")
 
 
-def _sizes(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
+def _media(messages: list[said.Message], limits: Limits) -> Iterator[FieldFault]:
     media = 0
-    for index, message in enumerate(chat.messages):
-        if isinstance(message.content, list):
-            if len(message.content) > limits.parts:
-                yield _too_long(("messages", index, "content"), limits.parts, "parts")
-            media += sum(not isinstance(part, said.TextPart | said.RefusalPart) for part in message.content)
-        for number, msg in part_faults(message):
+    for index, message in enumerate(messages):
+        if not isinstance(message.content, list):
+            continue
+        if len(message.content) > limits.parts:
+            yield _too_long(("messages", index, "content"), limits.parts, "parts")
+        media += sum(not isinstance(part, said.TextPart | said.RefusalPart) for part in message.content)
+        for number, msg in part_faults(message.content):
             yield part_fault(("messages", index, "content", number), msg)
     if media > limits.media:
         yield _too_long(("messages",), limits.media, "images, sounds and files")
+
+
+def _stops(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
     stops = [chat.stop] if isinstance(chat.stop, str) else chat.stop or []
     for index, stop in enumerate(stops):
         if len(stop) > limits.stop_chars:
@@ -71,7 +68,7 @@ def _sizes(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
             yield _fault(loc, f"At most {limits.stop_chars} characters.", "string_too_long", "string_above_max_length")
 
 
-def _needs(chat: schema.ChatBody) -> Iterator[FieldFault]:
+def _needs(chat: schema.ChatBody, _: Limits) -> Iterator[FieldFault]:
     """Fields that mean nothing without another."""
     spoken = "audio" in (chat.modalities or ())
     chooses = chat.tool_choice is not None and chat.tool_choice != "none"
@@ -91,10 +88,9 @@ def _needs(chat: schema.ChatBody) -> Iterator[FieldFault]:
         yield _fault(("audio",), "Field required", "missing", "missing_required_parameter")
     if chat.audio is not None and chat.stream and chat.audio.format != "pcm16":
         yield _fault(("audio", "format"), "A stream carries pcm16 only.", code="unsupported_value")
-    yield from _choice(chat)
 
 
-def _choice(chat: schema.ChatBody) -> Iterator[FieldFault]:
+def _choice(chat: schema.ChatBody, _: Limits) -> Iterator[FieldFault]:
     """A named tool must be one of the tools, and no two tools may share a name."""
     names = [_name(tool) for tool in chat.tools or ()]
     for index, name in enumerate(names):
@@ -126,19 +122,21 @@ def _tool_messages(messages: list[said.Message]) -> Iterator[FieldFault]:
     unanswered: dict[str, int] = {}
     answered: set[str] = set()
     for index, message in enumerate(messages):
-        if isinstance(message, said.ToolMessage):
+        if message.role == "tool":
             if unanswered.pop(message.tool_call_id, None) is None:
                 what = "was answered already" if message.tool_call_id in answered else "was not made by the turn before"
                 yield _fault(("messages", index, "tool_call_id"), f"This call {what}.")
             answered.add(message.tool_call_id)
             continue
-        yield from _unanswered(unanswered)
+        if unanswered:
+            yield from _unanswered(unanswered)
         unanswered, answered = {}, set()
-        if isinstance(message, said.AssistantMessage):
-            unanswered = {call.id: index for call in message.tool_calls or ()}
-            if len(unanswered) < len(message.tool_calls or ()):
+        if message.role == "assistant" and message.tool_calls:
+            unanswered = {call.id: index for call in message.tool_calls}
+            if len(unanswered) < len(message.tool_calls):
                 yield _fault(("messages", index, "tool_calls"), "Two calls have the same id.")
-    yield from _unanswered(unanswered)
+    if unanswered:
+        yield from _unanswered(unanswered)
 
 
 def _unanswered(calls: dict[str, int]) -> Iterator[FieldFault]:
@@ -146,6 +144,18 @@ def _unanswered(calls: dict[str, int]) -> Iterator[FieldFault]:
         yield _fault(
             ("messages", index, "tool_calls"), "Every call needs a tool message that answers it, right behind."
         )
+
+
+def _schema_rules(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
+    for loc, body in _schemas(chat):
+        if _depth(body) > limits.schema_depth:
+            yield _fault(loc, f"A schema nests at most {limits.schema_depth} levels.", "too_deep", "invalid_value")
+        elif len(json.dumps(body)) > limits.schema_bytes:
+            yield _fault(loc, f"A schema has at most {limits.schema_bytes} bytes.", "too_long", "invalid_value")
+        else:
+            yield from schema_faults(body, loc)
+        if loc[-1] == "parameters" and body.get("type", "object") != "object":
+            yield _fault((*loc, "type"), 'A function\'s parameters are of type "object".')
 
 
 def _schemas(chat: schema.ChatBody) -> Iterator[tuple[Loc, schema.Schema]]:
@@ -163,3 +173,13 @@ def _depth(value: object) -> int:
     """How deep a value nests; objects and arrays count. Bounded, since the body's own depth was."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + max(map(_depth, inside), default=0) if isinstance(value, dict | list) else 0
+
+
+_TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"})
+_RULES: tuple[tuple[frozenset[str], Callable[[schema.ChatBody, Limits], Iterator[FieldFault]]], ...] = (
+    (frozenset({"stop"}), _stops),
+    (_TOOL_FIELDS | {"top_logprobs", "stream_options", "audio", "modalities"}, _needs),
+    (_TOOL_FIELDS, _choice),
+    (frozenset({"tools", "functions", "response_format"}), _schema_rules),
+)
+"""What is looked at only where one of some fields is there."""

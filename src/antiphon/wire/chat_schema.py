@@ -176,6 +176,9 @@ class StreamOptions(Strict):
     include_obfuscation: bool | None = None
 
 
+NO_STREAM_OPTIONS = StreamOptions()
+
+
 class FunctionName(Strict):
     """A function by name."""
 

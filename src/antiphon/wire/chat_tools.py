@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from antiphon.domain.tools import NO_PARAMETERS, Tool, ToolKind, Tools
+from antiphon.domain.tools import NO_PARAMETERS, NO_TOOLS, Tool, ToolKind, Tools
 from antiphon.wire import chat_schema as schema
 
 _Named = schema.NamedFunction | schema.NamedCustom
@@ -13,14 +13,14 @@ def offered_tools(chat: schema.ChatBody) -> Tools:
     """Give a request's tools; none when it wants no calls."""
     if chat.tools:
         return _modern(chat, tuple(_tool(index, tool) for index, tool in enumerate(chat.tools)))
-    return _legacy(chat) if chat.functions and chat.function_call != "none" else Tools()
+    return _legacy(chat) if chat.functions and chat.function_call != "none" else NO_TOOLS
 
 
 def _modern(chat: schema.ChatBody, offered: tuple[Tool, ...]) -> Tools:
     parallel = bool(chat.parallel_tool_calls)
     match chat.tool_choice:
         case "none":
-            return Tools()
+            return NO_TOOLS
         case schema.NamedFunction() | schema.NamedCustom() as named:
             return Tools(offered, _only(offered, [named]), is_required=True, is_named=True)
         case schema.AllowedTools(allowed_tools=allowed):

@@ -31,9 +31,9 @@ def placed(parts: Parts) -> tuple[Medium, ...]:
     return tuple(media)
 
 
-def part_faults(message: said.Message) -> Iterator[tuple[int, str]]:
+def part_faults(parts: Parts) -> Iterator[tuple[int, str]]:
     """Give what is wrong with a message's parts, as far as it shows without looking at what they carry."""
-    for number, part in enumerate(parts_of(message)):
+    for number, part in enumerate(parts):
         match part:
             case said.ImagePart(image_url=image):
                 if fault := _image_fault(image.url):
