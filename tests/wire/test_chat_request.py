@@ -294,3 +294,13 @@ def test_any_json_in_any_field_is_read_or_refused_by_name(fields):
 def test_any_bytes_are_read_or_refused(raw):
     with pytest.raises(InvalidRequest):
         read_chat(raw, Limits())
+
+
+def test_a_schema_that_was_found_wrong_is_found_wrong_wherever_it_stands_again():
+    endless = {"$ref": "#"}
+    tools = [{"type": "function", "function": {"name": name, "parameters": endless}} for name in "fg"]
+    places = [(f"tools[{index}].function.parameters", VALUE) for index in range(2)]
+    for _ in range(2):
+        assert faults(tools=tools) == places
+        response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": endless}}
+        assert faults(response_format=response_format) == [("response_format.json_schema.schema", VALUE)]

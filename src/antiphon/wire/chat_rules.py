@@ -12,7 +12,7 @@ from antiphon.wire import chat_schema as schema
 from antiphon.wire import message_schema as said
 from antiphon.wire.json_in import Limits
 from antiphon.wire.media_in import part_fault, part_faults
-from antiphon.wire.schema_rules import schema_faults
+from antiphon.wire.schema_rules import schema_fault
 
 Loc = tuple[str | int, ...]
 
@@ -150,10 +150,10 @@ def _schema_rules(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]
     for loc, body in _schemas(chat):
         if _depth(body) > limits.schema_depth:
             yield _fault(loc, f"A schema nests at most {limits.schema_depth} levels.", "too_deep", "invalid_value")
-        elif len(json.dumps(body)) > limits.schema_bytes:
+        elif len(text := json.dumps(body)) > limits.schema_bytes:
             yield _fault(loc, f"A schema has at most {limits.schema_bytes} bytes.", "too_long", "invalid_value")
-        else:
-            yield from schema_faults(body, loc)
+        elif message := schema_fault(text):
+            yield _fault(loc, message, "json_schema")
         if loc[-1] == "parameters" and body.get("type", "object") != "object":
             yield _fault((*loc, "type"), 'A function\'s parameters are of type "object".')
 

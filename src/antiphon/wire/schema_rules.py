@@ -4,12 +4,12 @@ The limits on properties, names and enums are those OpenAI documents for structu
 and bytes are the server's own. That a schema is well-formed does not mean it can be enforced: the engine says that.
 """
 
-from collections.abc import Iterator
+import json
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import jsonschema_rs
 
-from antiphon.domain.faults import FieldFault
 from antiphon.wire.schema_ends import objects, references_end
 from antiphon.wire.schema_spread import spreads_too_far
 
@@ -23,19 +23,23 @@ _TABLES = ("properties", "$defs", "definitions", "patternProperties")
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20)
 _DIALECTS = ("http://json-schema.org/", "https://json-schema.org/")
 
-Loc = tuple[str | int, ...]
 Schema = dict[str, Any]
 
 
-def schema_faults(schema: Schema, loc: Loc) -> Iterator[FieldFault]:
-    """Give the first thing that is wrong with a schema whose depth and size are within bounds."""
-    message = _excess(schema) or _malformed(schema)
-    if message is None and not references_end(schema):
-        message = "A reference leads to itself, so that no JSON of this schema has an end."
-    if message is None and spreads_too_far(schema):
-        message = "Its references multiply: too many schemas hold for one value."
-    if message:
-        yield FieldFault(("body", *loc), message, "json_schema", "invalid_value")
+@lru_cache(maxsize=256)
+def schema_fault(text: str) -> str | None:
+    """Say the first thing that is wrong with a schema whose depth and size are within bounds, as JSON.
+
+    It is remembered of the last ones: clients send the same tools with every request.
+    """
+    schema: Schema = json.loads(text)
+    if message := _excess(schema) or _malformed(schema):
+        return message
+    if not references_end(schema):
+        return "A reference leads to itself, so that no JSON of this schema has an end."
+    if spreads_too_far(schema):
+        return "Its references multiply: too many schemas hold for one value."
+    return None
 
 
 def _excess(schema: Schema) -> str | None:
