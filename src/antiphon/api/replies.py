@@ -77,7 +77,7 @@ class EventReply:
 
     async def take(self, batch: Batch) -> None:
         """Send their frames at once, and together; wait while the client has much to read."""
-        frames = b"".join(map(self._chunks.event, batch))
+        frames = self._chunks.events(batch)
         if not self._has_begun:
             self._has_begun = True
             self._exchange.start(HTTPStatus.OK, [*STREAM_HEADERS, *self._headers], frames)

@@ -13,6 +13,7 @@ import orjson
 
 from antiphon.domain.events import (
     Accepted,
+    Batch,
     CallDelta,
     ChoiceFinished,
     Event,
@@ -45,11 +46,25 @@ class ChunkWriter:
         self._around = None if form.logprobs or form.is_spoken or form.include_obfuscation else self._around_texts()
         """What stands before and behind the text of each choice, where nothing else in its chunks changes."""
 
+    def events(self, batch: Batch) -> bytes:
+        """Give the frames that events make."""
+        around = self._around
+        if around is None:
+            return b"".join(map(self._general, batch))
+        frames: list[bytes] = []
+        for event in batch:
+            if isinstance(event, TextDelta) and not event.is_reasoning:
+                before, behind = around[event.choice]
+                frames += before, orjson.dumps(event.text), behind
+            else:
+                frames.append(self._general(event))
+        return b"".join(frames)
+
     def event(self, event: Event) -> bytes:
         """Give the frames an event makes; none for the end."""
-        if self._around and isinstance(event, TextDelta) and not event.is_reasoning:
-            before, behind = self._around[event.choice]
-            return before + orjson.dumps(event.text) + behind
+        return self.events((event,))
+
+    def _general(self, event: Event) -> bytes:
         match event:
             case TextDelta() | SpeechDelta() | CallDelta():
                 return self._chunk(event.choice, self._said(event), logprobs=self._logprobs(event))

@@ -6,7 +6,6 @@ Source: the OpenAI API's specification 2.3.0 (2026-08-21), and what six versions
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,13 +15,14 @@ from antiphon.domain.errors import AntiphonError, InvalidRequest
 from antiphon.domain.events import CallHead, CompletedChoice, Completion, TokenLogprob, Usage
 from antiphon.domain.media import SPEECH_KEPT_S
 from antiphon.domain.models import Model
+from antiphon.domain.values import value
 from antiphon.wire import sse
 
 _NO_LOGPROB = -9999.0
 """What OpenAI writes for a token that is as good as impossible; JSON has no infinity."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplyHead:
     """What every part of one answer says of it."""
 
@@ -43,7 +43,7 @@ class ReplyHead:
         return self.created + SPEECH_KEPT_S
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Form:
     """How an answer is written: what of it was asked for."""
 
