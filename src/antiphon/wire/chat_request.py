@@ -57,6 +57,9 @@ _FEATURES = frozenset(_NEUTRAL) | {
 }
 """Fields that an engine must be able to honour. The others are the server's own business."""
 
+_NEUTRAL_SAMPLING = Sampling()
+_SAMPLING_FIELDS = frozenset(Sampling.__annotations__) | {"max_completion_tokens"}
+
 
 def read_chat(body: bytes, limits: Limits) -> ChatRequest:
     """Read and check a request body.
@@ -137,6 +140,8 @@ def _ignored(sent: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _sampling(chat: schema.ChatBody) -> Sampling:
+    if _SAMPLING_FIELDS.isdisjoint(chat.model_fields_set):
+        return _NEUTRAL_SAMPLING
     stop = chat.stop or ()
     bias = chat.logit_bias
     most = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens

@@ -21,8 +21,9 @@ def broken_rules(chat: schema.ChatBody, limits: Limits) -> Iterator[FieldFault]:
     """Give every rule a well-formed body breaks."""
     yield from _media(chat.messages, limits)
     yield from _tool_messages(chat.messages)
+    given = chat.model_fields_set
     for fields, rules in _RULES:
-        if not fields.isdisjoint(chat.model_fields_set):
+        if not fields.isdisjoint(given):
             yield from rules(chat, limits)
 
 
