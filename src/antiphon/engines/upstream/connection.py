@@ -36,7 +36,9 @@ class Connection(asyncio.Protocol):
         """Takes a part of the body, for the parser: a stream has one for each of its events."""
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._waits_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        """Looks at how long it is waited. It outlives a wait: a timer for each costs more than all else of an event."""
         self._error: Exception | None = None
         self._keeps_alive = self._is_lost = False
         self.uses = 0
@@ -110,16 +112,26 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             raise self._error
         self._waiter = self._loop.create_future()
-        if self._silence_s is not None:
-            self._timer = self._loop.call_later(self._silence_s, self._fail, Silent())
+        self._waits_since = self._loop.time()
+        if self._silence_s is not None and self._timer is None:
+            self._timer = self._loop.call_later(self._silence_s, self._look, self._silence_s)
         try:
             await self._waiter
         finally:
             self._waiter = None
-            if self._timer is not None:
-                self._timer.cancel()
         if self._error is not None and not self._chunks:
             raise self._error
+
+    def _look(self, silence_s: float) -> None:
+        """Give up a wait that is as long as it may be; look at a younger one again when it is."""
+        self._timer = None
+        if self._waiter is None:
+            return
+        left_s = self._waits_since + silence_s - self._loop.time()
+        if left_s <= 0:
+            self._fail(Silent())
+        else:
+            self._timer = self._loop.call_later(left_s, self._look, silence_s)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -162,6 +174,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Be closed."""
         self._is_lost = True
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._is_whole:
             self._fail(BrokeOff())
         self._on_lost(self)
