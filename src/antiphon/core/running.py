@@ -44,6 +44,10 @@ class Running:
     prediction: Prediction
     fold: Fold
     scope: CancelScope
+    deadline: float = math.inf
+    """Until when it may take, in seconds of the monotonic clock: its answer, and then its last write."""
+    is_answered: bool = False
+    """Whether only its last write is to come, which nothing ends but that deadline."""
     beginning: Writing = WRITTEN
     """Its first entry in the records, on its way."""
     reason: CancelReason | None = None
@@ -69,12 +73,23 @@ class Running:
         """End it early. The first reason wins; a second call changes nothing."""
         if not self.is_ending:
             self.reason = reason  # Reason first, then cancel: the scope's exit reads it.
-            self.scope.cancel()
+            self._cancel()
 
     def fail(self, error: AntiphonError) -> None:
         """End it with an error that comes from outside its engine."""
         if not self.is_ending:
             self.fault = error
+            self._cancel()
+
+    def expire(self) -> None:
+        """Its deadline has passed."""
+        if self.is_answered:
+            self.scope.cancel()
+        else:
+            self.cancel(CancelReason.DEADLINE)
+
+    def _cancel(self) -> None:
+        if not self.is_answered:
             self.scope.cancel()
 
     @property
