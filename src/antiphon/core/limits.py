@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 from antiphon.domain.errors import InsufficientQuota, RateLimited
 from antiphon.domain.limits import Account, Holder, accounts_of, most_credit
+from antiphon.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """How much is left of the limit that is nearest."""
 
@@ -19,7 +19,7 @@ class Standing:
     """When there is more again, in epoch seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Counted:
     """What stands against a key when it asks."""
 

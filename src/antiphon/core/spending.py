@@ -51,7 +51,7 @@ class _Purse:
         return not (self.running or self.untold or self.telling)
 
     def spent(self, account: Account) -> int:
-        return sum(part.get(account, 0) for part in (self.known, self.telling, self.untold))
+        return self.known.get(account, 0) + self.telling.get(account, 0) + self.untold.get(account, 0)
 
     def add(self, account: Account, tokens: int) -> None:
         self.untold[account] = self.untold.get(account, 0) + tokens

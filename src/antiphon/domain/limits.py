@@ -1,6 +1,5 @@
 """Whose a key is, and how much may be asked with it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -71,10 +70,13 @@ def _window_of(window: Window, minute: int) -> tuple[int, int]:
     return int(at.timestamp()), int((at + timedelta(days=32)).replace(day=1).timestamp())
 
 
-def accounts_of(holder: Holder, now: float) -> Iterator[tuple[Account, int, int]]:
+def accounts_of(holder: Holder, now: float) -> tuple[tuple[Account, int, int], ...]:
     """Give the accounts on which a key's tokens are put down, each with its limit and when its window ends."""
-    minute = int(now // 60)
-    for window, limit in zip(WINDOWS, holder.limits.tokens, strict=True):
-        if limit is not None:
-            begin, end = _window_of(window, minute)
-            yield (holder.key_id, window, begin), limit, end
+    return _accounts_of(holder.key_id, holder.limits.tokens, int(now // 60))
+
+
+@lru_cache(maxsize=1024)  # Each request of a key asks three times, and the answer is the same for a minute.
+def _accounts_of(key_id: str, limits: tuple[int | None, ...], minute: int) -> tuple[tuple[Account, int, int], ...]:
+    limited = [(window, limit) for window, limit in zip(WINDOWS, limits, strict=True) if limit is not None]
+    windows = [(window, limit, *_window_of(window, minute)) for window, limit in limited]
+    return tuple(((key_id, window, begin), limit, end) for window, limit, begin, end in windows)
