@@ -1,24 +1,24 @@
 """The engine that asks another server: the port, over HTTP."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 import anyio
 
 from antiphon import __version__
 from antiphon.core.groups import companions
 from antiphon.core.ports import EngineState, Work
-from antiphon.domain.errors import EngineFailed, EngineUnavailable
+from antiphon.domain.errors import EngineUnavailable
 from antiphon.domain.events import Batch
+from antiphon.engines.upstream.answering import Answering
 from antiphon.engines.upstream.body import chat_body
-from antiphon.engines.upstream.calling import Caller
+from antiphon.engines.upstream.calling import Answer, Caller
 from antiphon.engines.upstream.client import NO_HEADERS, open_client
-from antiphon.engines.upstream.connection import BrokeOff, Silent
 from antiphon.engines.upstream.dialects import features_of
-from antiphon.engines.upstream.endpoints import Endpoint, Endpoints
+from antiphon.engines.upstream.endpoints import Endpoints
 from antiphon.engines.upstream.options import Options
 from antiphon.engines.upstream.probing import Prober
-from antiphon.engines.upstream.reading import read_events
 
 _USUAL = {"accept-encoding": "identity", "user-agent": f"antiphon/{__version__}"}
 KIND_S = 1.0
@@ -70,9 +70,11 @@ class UpstreamEngine:
         if self._options.kind is None:
             self._be(kind)
 
-    @asynccontextmanager
-    async def stream(self, work: Work) -> AsyncGenerator[AsyncIterator[Batch]]:
+    def stream(self, work: Work) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
         """Answer a call; see core.ports.Engine."""
+        return Answering(work.request, partial(self._ask, work))
+
+    async def _ask(self, work: Work) -> Answer:
         if self._caller is None:
             raise EngineUnavailable("The model's server is not asked yet. Try again later.")
         request, model, features = work.request, self._options.model, self._features
@@ -80,31 +82,4 @@ class UpstreamEngine:
             body = await anyio.to_thread.run_sync(chat_body, request, model, features)
         else:
             body = chat_body(request, model, features)
-        answer = await self._caller.ask(body, work.trace.headers if work.trace else NO_HEADERS)
-        try:
-            yield _watched(read_events(request, answer.connection), answer.endpoint)
-            await answer.hear_out()
-        finally:
-            answer.leave()
-
-
-async def _watched(batches: AsyncIterator[Batch], endpoint: Endpoint) -> AsyncIterator[Batch]:
-    """The events, with the endpoint told how it goes.
-
-    Raises:
-        EngineFailed: it broke off, fell silent, or said what is no answer.
-    """
-    try:
-        async for batch in batches:
-            if batch:
-                endpoint.worked()
-            yield batch
-    except Silent:
-        endpoint.failed()
-        raise EngineFailed("The model's server fell silent.") from None
-    except BrokeOff:
-        endpoint.failed()
-        raise EngineFailed("The model's server broke off in the middle of its answer.") from None
-    except EngineFailed:
-        endpoint.failed()
-        raise
+        return await self._caller.ask(body, work.trace.headers if work.trace else NO_HEADERS)

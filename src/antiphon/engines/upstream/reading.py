@@ -1,7 +1,6 @@
 """The body of an upstream's answer as it arrives, to events."""
 
 import math
-from collections.abc import AsyncIterator
 
 import anyio
 
@@ -22,32 +21,54 @@ END = b"\n\n"
 """What ends a last event that its server did not end."""
 
 
-async def read_events(request: ChatRequest, connection: Connection) -> AsyncIterator[Batch]:
-    """Give the events of an answer; also of a whole one where a stream was asked for.
+class EventReader:
+    """Reads the events of one answer; also of a whole one where a stream was asked for."""
 
-    Raises:
-        EngineFailed: it is no answer, or ends before its end.
-        ContextTooLong, Unsupported, EngineUnavailable: it says that it refuses.
-        BrokeOff, Silent: the connection broke.
-    """
-    if not request.stream or connection.headers.get(b"content-type", b"").startswith(b"application/json"):
-        yield _whole(request, await _read(connection))
-        return
-    stream = _Stream(request)
-    cut_at = math.inf
-    while not stream.is_done:
-        more = await _more(connection, cut_at)
+    def __init__(self, request: ChatRequest, connection: Connection) -> None:
+        self._request, self._connection = request, connection
+        is_whole = not request.stream or connection.headers.get(b"content-type", b"").startswith(b"application/json")
+        self._stream = None if is_whole else _Stream(request)
+        self._cut_at = math.inf
+        self._error: AntiphonError | None = None
+        self._is_over = False
+
+    async def more(self) -> Batch | None:
+        """Give its next events; None at its end.
+
+        Raises:
+            EngineFailed: it is no answer, or ends before its end.
+            ContextTooLong, Unsupported, EngineUnavailable: it says that it refuses.
+            BrokeOff, Silent: the connection broke.
+        """
+        if self._error:
+            raise self._error
+        if self._is_over:
+            return None
+        if self._stream is None:
+            self._is_over = True
+            return _whole(self._request, await _read(self._connection))
+        more = await (self._connection.more() if self._cut_at == math.inf else self._last())
+        return self._read(self._stream, more)
+
+    def _read(self, stream: "_Stream", more: bytes) -> Batch:
         said: list[Event] = []
         try:
             stream.feed(more or END, said)
-        except AntiphonError:
-            yield said  # what came before it
-            raise
-        yield said
+        except AntiphonError as error:
+            self._error = error  # behind what came before it
+            return said
+        self._is_over = stream.is_done
         if not more and not stream.is_done:
-            raise EngineFailed("The model's server broke off in the middle of its answer.")
-        if stream.is_over:
-            cut_at = min(cut_at, anyio.current_time() + CUT_S)
+            self._error = EngineFailed("The model's server broke off in the middle of its answer.")
+        elif stream.is_over and self._cut_at == math.inf:
+            self._cut_at = anyio.current_time() + CUT_S
+        return said
+
+    async def _last(self) -> bytes:
+        """Wait for what comes when all is said: nothing when there is no more, its end when it is to be cut."""
+        with anyio.move_on_at(self._cut_at):
+            return await self._connection.more()
+        return b"data: " + DONE + b"\n"
 
 
 class _Stream:
@@ -84,15 +105,6 @@ class _Stream:
             self._held += [event for event in events if isinstance(event, ChoiceFinished)]
             events = [event for event in events if not isinstance(event, ChoiceFinished)]
         said += events
-
-
-async def _more(connection: Connection, cut_at: float) -> bytes:
-    """Wait for more of a stream; nothing when there is no more, and its end when it is to be cut."""
-    if cut_at == math.inf:
-        return await connection.more()
-    with anyio.move_on_at(cut_at):
-        return await connection.more()
-    return b"data: " + DONE + b"\n"
 
 
 def _whole(request: ChatRequest, body: bytes) -> Batch:
