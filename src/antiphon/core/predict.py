@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from antiphon.core.deadlines import Deadlines
+from antiphon.core.endings import ended, ended_early, late
 from antiphon.core.fanout import fanned
 from antiphon.core.fold import Fold
 from antiphon.core.measures import NO_MEASURES, Measures
@@ -20,16 +21,9 @@ from antiphon.core.running import Call, Running
 from antiphon.core.senses import NO_SENSES, Senses
 from antiphon.core.speak import spoken
 from antiphon.domain.chat import ChatRequest
-from antiphon.domain.errors import (
-    AntiphonError,
-    DeadlineExceeded,
-    Draining,
-    EngineFailed,
-    PredictionCancelled,
-    StorageUnavailable,
-    tell,
-)
+from antiphon.domain.errors import Draining, EngineFailed, StorageUnavailable, tell
 from antiphon.domain.events import Accepted, Batch, Event, Finished, Usage
+from antiphon.domain.media import Speech
 from antiphon.domain.prediction import CancelReason, Prediction, Status
 
 Take = Callable[[Batch], Awaitable[None]]
@@ -120,14 +114,14 @@ class Predictor:
                     self._shield(running)
                     unwritten = await self._end(running, None)
                 if not running.is_answered:
-                    raise _ended_early(running)
+                    raise ended_early(running)
             except BaseException as error:
                 if not running.is_answered:
                     with CancelScope(shield=True, deadline=anyio.current_time() + RECORD_GRACE_S) as scope:
                         unwritten = await self._end(running, error)
-                    self._settle(running, unwritten or _late(scope))
+                    self._settle(running, unwritten or late(scope))
                 raise
-            if unwritten := self._settle(running, unwritten or _late(running.scope)):
+            if unwritten := self._settle(running, unwritten or late(running.scope)):
                 raise unwritten
         finally:
             try:
@@ -149,43 +143,49 @@ class Predictor:
         await admission.take(slots, call.work.account)
         try:
             self._move(running, Status.STARTING)
-            async with _asked(call, request) as events, self._spoken(call, call.contract.read(events)) as said:
-                await self._told(running, _counted(said, audio_tokens) if audio_tokens else said, take)
+            async with _asked(call, request) as events:
+                said = call.contract.read(events)
+                if (speech := call.work.request.speech) is None:
+                    await self._told(running, _counted(said, audio_tokens), take)
+                else:
+                    async with self._spoken(call, speech, said) as spoken_too:
+                        await self._told(running, _counted(spoken_too, audio_tokens), take)
         finally:
             admission.give_back(slots)
 
-    def _spoken(self, call: Call, events: AsyncIterator[Batch]) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
-        """An answer's events, with speech where that is asked for."""
+    def _spoken(
+        self, call: Call, speech: Speech, events: AsyncIterator[Batch]
+    ) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
+        """An answer's events, with its speech."""
         request = call.work.request
-        if request.speech is None:
-            return nullcontext(events)
         # Only samples can be given as they come: every other format is one file.
-        is_streamed = (request.stream or call.is_streamed) and request.speech.format == "pcm16"
-        return spoken(events, request.speech, self.senses, choices=request.sampling.n, is_streamed=is_streamed)
+        is_streamed = (request.stream or call.is_streamed) and speech.format == "pcm16"
+        return spoken(events, speech, self.senses, choices=request.sampling.n, is_streamed=is_streamed)
 
     async def _told(self, running: Running, batches: AsyncIterator[Batch], take: Take | None) -> None:
         """Note an answer's events on their way to whoever takes them."""
+        fold, is_begun = running.fold, False
         async for batch in batches:
-            if batch:
-                await self._note(running, batch)
-                if take:
-                    await take(batch)
-        if not running.fold.is_finished:
+            if not batch:
+                continue
+            for event in batch:
+                fold.add(event)
+            if not is_begun:
+                await self._begun(running)
+            if is_begun or len(batch) > 1:
+                running.spoke()
+            is_begun = True
+            running.tell()
+            if take:
+                await take(batch)
+        if not fold.is_finished:
             raise EngineFailed("The engine stopped in the middle of its answer.")
 
-    async def _note(self, running: Running, batch: Batch) -> None:
-        fold = running.fold
-        was_accepted = fold.accepted is not None
-        for event in batch:
-            fold.add(event)
-        if not was_accepted:
-            self._move(running, Status.STARTED)
-            if running.call.work.request.stream:
-                await running.beginning.wait()  # Nobody is told of one that a crash could make unknown.
-        if was_accepted or len(batch) > 1:
-            running.last_at = time.monotonic()
-            running.first_at = running.first_at or running.last_at
-        running.tell()
+    async def _begun(self, running: Running) -> None:
+        """The engine has accepted it."""
+        self._move(running, Status.STARTED)
+        if running.call.work.request.stream:
+            await running.beginning.wait()  # Nobody is told of one that a crash could make unknown.
 
     def _move(self, running: Running, status: Status) -> None:
         running.move(running.prediction.moved(status))
@@ -204,9 +204,9 @@ class Predictor:
 
     async def _end(self, running: Running, error: BaseException | None) -> StorageUnavailable | None:
         """Write the one terminal state; shielded, so that it is written even while everything is being cancelled."""
-        running.move(_ended(running, error))
+        running.move(ended(running, error))
         if error is not None:
-            running.error = tell(error) if isinstance(error, Exception) else _ended_early(running)
+            running.error = tell(error) if isinstance(error, Exception) else ended_early(running)
         try:
             await self._records.write(running).wait()
         except StorageUnavailable as unwritten:
@@ -232,8 +232,12 @@ def _asked(call: Call, request: ChatRequest) -> AbstractAsyncContextManager[Asyn
     return fanned(engine, work) if request.sampling.n > 1 and "n" not in engine.features else engine.stream(work)
 
 
-async def _counted(batches: AsyncIterator[Batch], audio_tokens: int) -> AsyncIterator[Batch]:
+def _counted(batches: AsyncIterator[Batch], audio_tokens: int) -> AsyncIterator[Batch]:
     """Events whose prompt counts the sound that was put into words for it."""
+    return _with_sound(batches, audio_tokens) if audio_tokens else batches
+
+
+async def _with_sound(batches: AsyncIterator[Batch], audio_tokens: int) -> AsyncIterator[Batch]:
     async for batch in batches:
         yield [_with_audio(event, audio_tokens) for event in batch]
 
@@ -249,11 +253,6 @@ def _with_audio(event: Event, audio_tokens: int) -> Event:
             return event
 
 
-def _late(scope: CancelScope) -> StorageUnavailable | None:
-    """Why a last write in a scope came to nothing, if its time was over."""
-    return StorageUnavailable("The prediction could not be recorded in time.") if scope.cancelled_caught else None
-
-
 def _pending(call: Call) -> Prediction:
     return Prediction(
         call.work.prediction_id,
@@ -263,27 +262,3 @@ def _pending(call: Call) -> Prediction:
         created_us=time.time_ns() // 1000,
         receipt=call.contract.receipt,
     )
-
-
-def _ended_early(running: Running) -> AntiphonError:
-    """What the client is told; without a reason the server's own tasks are being taken down."""
-    if running.fault:
-        return running.fault
-    match running.reason:
-        case CancelReason.DEADLINE:
-            return DeadlineExceeded("The model did not answer in time. The prediction was cancelled.")
-        case None | CancelReason.SHUTDOWN:
-            return Draining("The server is shutting down. The prediction was cancelled.")
-        case CancelReason.REQUESTED | CancelReason.CLIENT_GONE:
-            return PredictionCancelled("The prediction was cancelled.")
-
-
-def _ended(running: Running, error: BaseException | None) -> Prediction:
-    if error is None:
-        return running.prediction.moved(Status.SUCCEEDED)
-    if running.fault is None and running.scope.cancelled_caught:
-        return running.prediction.moved(Status.CANCELLED, running.reason)
-    if isinstance(error, Exception):
-        return running.prediction.moved(Status.FAILED)
-    # Cancelled from outside: the server's own tasks are being taken down.
-    return running.prediction.moved(Status.CANCELLED, running.reason or CancelReason.SHUTDOWN)

@@ -108,6 +108,12 @@ class Running:
         self.begun[prediction.status] = time.monotonic()
         self.prediction = prediction
 
+    def spoke(self) -> None:
+        """It has said something now."""
+        self.last_at = time.monotonic()
+        if self.first_at is None:
+            self.first_at = self.last_at
+
     def tell(self) -> None:
         """Wake those who follow."""
         if self._changed is not None:

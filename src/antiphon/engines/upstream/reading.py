@@ -101,7 +101,7 @@ class _Stream:
             self._is_accepted = True
             said.append(Accepted(guessed_prompt_tokens(self._request), cached_tokens=0))
         # That all is said is told once it is sure: behind it, an answer that breaks off would look whole.
-        if self.is_over:
+        if self._reader.is_over:
             self._held += [event for event in events if isinstance(event, ChoiceFinished)]
             events = [event for event in events if not isinstance(event, ChoiceFinished)]
         said += events
