@@ -23,6 +23,7 @@ PAUSE_S = 0.1
 MOST_WAIT_S = 2
 """Whoever asks for more patience than this is not tried again."""
 
+_OK = HTTPStatus.OK  # found once: an enumeration's member is looked up in Python
 _BROKE_OFF = "The model's server broke off without an answer."
 
 
@@ -112,7 +113,7 @@ class Caller:
         except BaseException:
             endpoint.left()
             raise
-        if connection.status == HTTPStatus.OK:
+        if connection.status == _OK:
             return Answer(self._client, endpoint, connection)
         raise await self._refused(endpoint, connection)
 

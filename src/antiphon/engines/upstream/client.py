@@ -48,7 +48,8 @@ class Resource:
     def post(self, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> bytes:
         """Give a request that sends it JSON, with headers of its own."""
         about = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
-        return b"POST%b%b%b\r\n%b" % (self._head, _lines(headers), about, body)
+        own = _lines(headers) if headers else b""
+        return b"POST%b%b%b\r\n%b" % (self._head, own, about, body)
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

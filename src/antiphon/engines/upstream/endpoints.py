@@ -85,10 +85,15 @@ class Endpoints:
         if not open_ones:
             wait_s = math.ceil(min(endpoint.left_s(now) for endpoint in self.all))
             raise EngineUnavailable("The model's server cannot be reached. Try again later.", retry_after_s=wait_s)
-        open_ones = [endpoint for endpoint in open_ones if endpoint not in tried] or open_ones
-        for endpoint in open_ones:
-            endpoint.credit += endpoint.weight
-        chosen = max(open_ones, key=lambda endpoint: endpoint.credit)
-        chosen.credit -= sum(endpoint.weight for endpoint in open_ones)
+        chosen = open_ones[0] if len(open_ones) == 1 else _next(open_ones, tried)
         chosen.take(now)
         return chosen
+
+
+def _next(open_ones: list[Endpoint], tried: Collection[Endpoint]) -> Endpoint:
+    open_ones = [endpoint for endpoint in open_ones if endpoint not in tried] or open_ones
+    for endpoint in open_ones:
+        endpoint.credit += endpoint.weight
+    chosen = max(open_ones, key=lambda endpoint: endpoint.credit)
+    chosen.credit -= sum(endpoint.weight for endpoint in open_ones)
+    return chosen

@@ -11,6 +11,8 @@ BYTES_A_TOKEN = 4
 """What a token of English text is taken for where nobody counts."""
 MESSAGE_TOKENS = 4
 """What a message's frame is taken for."""
+_PARTS = "accepted_prediction_tokens", "rejected_prediction_tokens", "audio_tokens", "reasoning_tokens"
+"""What a completion's tokens are told apart in."""
 
 
 def read_usage(said: dict[str, Any] | None, reasoning_tokens: int) -> Usage | None:
@@ -29,7 +31,7 @@ def read_usage(said: dict[str, Any] | None, reasoning_tokens: int) -> Usage | No
     completion += _apart(said, prompt + completion, _count(made, "reasoning_tokens") or 0)
     left = completion
     parts = {}
-    for name in ("accepted_prediction_tokens", "rejected_prediction_tokens", "audio_tokens", "reasoning_tokens"):
+    for name in _PARTS if made or reasoning_tokens else ():
         seen = reasoning_tokens if name == "reasoning_tokens" else 0
         parts[name] = min(_count(made, name) or seen, left)
         left -= parts[name]
@@ -61,6 +63,4 @@ def _details(said: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _count(said: dict[str, Any], name: str) -> int | None:
     count = said.get(name)
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_TOKENS:
-        return None
-    return count
+    return count if type(count) is int and 0 <= count <= MOST_TOKENS else None  # no bool, which is an int too
