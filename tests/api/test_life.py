@@ -128,6 +128,24 @@ def test_a_client_may_ask_for_an_earlier_deadline_but_not_a_later_one(stage):
         assert time.monotonic() - begun < takes_s + 1
 
 
+def test_deadlines_are_kept_in_whatever_order_they_were_set(stage):
+    asked_s = [1.5, 0.3, 0.9]
+    took_s = {}
+
+    def ask(seconds):
+        begun = time.monotonic()
+        assert stage.chat("test/never", headers={"x-request-timeout-seconds": str(seconds)}).status_code == 504
+        took_s[seconds] = time.monotonic() - begun
+
+    asking = [threading.Thread(target=ask, args=(one,)) for one in asked_s]
+    for thread in asking:
+        thread.start()
+        time.sleep(0.05)
+    for thread in asking:
+        thread.join()
+    assert all(one <= took_s[one] < one + 0.5 for one in asked_s), took_s
+
+
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf", ""])
 def test_a_malformed_deadline_is_refused_by_name(stage, value):
     answer = stage.chat("test/hello", headers={"x-request-timeout-seconds": value})

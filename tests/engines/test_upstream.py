@@ -690,6 +690,16 @@ def test_a_server_that_falls_silent_is_given_up(front, upstream):
     assert len(upstream.asked) == 1
 
 
+def test_silence_counts_from_the_last_word(front, upstream):
+    words = [step for _ in range(4) for step in (piece(event(delta("a"))), 0.3)]
+    upstream.play(STREAM, *words, HOLD)
+    begun = time.monotonic()
+    events = frames(front.chat("up/silent", stream=True))
+    assert events[-1]["error"]["code"] == "engine_failed"
+    assert text_of(events) == "aaaa"
+    assert 3 * 0.3 + 0.5 <= time.monotonic() - begun < 4 * 0.3 + 0.9
+
+
 def test_a_server_that_waits_for_ever_meets_the_deadline_and_is_left(front, upstream, model):
     for steps in ([HOLD], [STREAM, HOLD], [STREAM, piece(event(delta("a"))), HOLD]):
         upstream.play(*steps)
