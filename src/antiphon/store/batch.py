@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Dialect, bindparam, insert, select, text, update
+from sqlalchemy import ClauseElement, Connection, CursorResult, Dialect, bindparam, insert, select, text, update
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from antiphon.core.running import Running
@@ -39,6 +39,7 @@ _COUNT = text(
     "INSERT INTO runs (model, predictions) VALUES (:model, :count) "
     "ON CONFLICT (model) DO UPDATE SET predictions = runs.predictions + excluded.predictions"
 )
+_INSERT = insert(predictions)
 # What is written again, because nobody heard that it was written, has its labels already.
 _LABEL = text(
     "INSERT INTO labels (account, label, created_us, prediction) "
@@ -57,9 +58,9 @@ def apply(changes: Sequence[Change], instance: str, pack: Pack, connection: Conn
     """
     begun = [whole_row(one.running, one.state, instance, pack) for one in changes if one.is_new]
     if begun:
-        _insert(connection, begun)
+        _run(connection, _INSERT, begun)
         models = Counter(row["model"] for row in begun)
-        connection.execute(_COUNT, [{"model": model, "count": models[model]} for model in sorted(models)])
+        _run(connection, _COUNT, [{"model": model, "count": models[model]} for model in sorted(models)])
     moves = [change for change in changes if not change.is_new]
     lost = _move(connection, moves, pack) if moves else frozenset()
     stored = [
@@ -69,20 +70,20 @@ def apply(changes: Sequence[Change], instance: str, pack: Pack, connection: Conn
         for row in _label_rows(one.state, one.running.call.work.request)
     ]
     if stored:
-        connection.execute(_LABEL, stored)
+        _run(connection, _LABEL, stored)
     return lost
 
 
-def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert predictions: their values are of types that both drivers take as they are, which saves a look at each."""
-    statement = _inserted(connection.dialect)
-    names = statement.positiontup or ()
-    connection.exec_driver_sql(statement.string, [tuple(map(row.__getitem__, names)) for row in rows])
+def _run(connection: Connection, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> CursorResult[Any]:
+    """Run a statement for each row. Both drivers take the values as they are, which saves a look at each."""
+    compiled = _compiled(statement, connection.dialect)
+    names = compiled.positiontup or ()
+    return connection.exec_driver_sql(compiled.string, [tuple(map(row.__getitem__, names)) for row in rows])
 
 
-@lru_cache(maxsize=2)
-def _inserted(dialect: Dialect) -> SQLCompiler:
-    compiled = insert(predictions).compile(dialect=dialect)
+@lru_cache
+def _compiled(statement: ClauseElement, dialect: Dialect) -> SQLCompiler:
+    compiled = statement.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)  # noqa: S101 - for the type checker
     return compiled
 
@@ -94,7 +95,7 @@ def _label_rows(state: Prediction, request: ChatRequest) -> list[dict[str, Any]]
 
 def _move(connection: Connection, moves: Sequence[Change], pack: Pack) -> frozenset[UUID]:
     rows = [moved_row(move.running, move.state, pack) | {"key": move.state.id.hex} for move in moves]
-    result = connection.execute(_MOVE, rows)
+    result = _run(connection, _MOVE, rows)
     if result.rowcount == len(rows):
         return frozenset()
     # Some had ended, or the driver does not count (asyncpg): see which.

@@ -8,6 +8,7 @@ needs no lock there); PostgreSQL's run on the event loop.
 import contextlib
 import errno
 import os
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from antiphon.domain.errors import StorageUnavailable
+from antiphon.store.thread import OneThread
 from antiphon.store.unfit import StoreUnfit
 
 BUSY_MS = 1_000
@@ -133,9 +135,10 @@ class _Sqlite:
         self.place = str(path)
         # NORMAL: what was committed survives the death of this process; a power cut may take the last moments.
         pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=0")
-        self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE", *pragmas)
-        self._reader = _sqlite_engine(path, "BEGIN", "query_only=ON")
-        self._one, self._some = CapacityLimiter(1), CapacityLimiter(READERS)
+        self._writer, self._thread = _SqliteWriter(_sqlite_engine(path, *pragmas)), OneThread("SQLite writer")
+        self._reader = _sqlite_engine(path, "query_only=ON")
+        event.listen(self._reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        self._some = CapacityLimiter(READERS)
 
     async def read(self, use: Callable[[Connection], T]) -> T:
         return await anyio.to_thread.run_sync(_used, self._reader, use, limiter=self._some)
@@ -144,7 +147,7 @@ class _Sqlite:
         end, (pause_s, longest_s) = anyio.current_time() + patience_s, PAUSES_S
         while True:
             try:
-                return await anyio.to_thread.run_sync(_used, self._writer, use, limiter=self._one)
+                return await self._thread.run(partial(self._writer.write, use))
             except StorageUnavailable as error:
                 if not is_busy(error) or anyio.current_time() >= end:
                     raise
@@ -153,10 +156,43 @@ class _Sqlite:
 
     async def close(self) -> None:
         self._reader.dispose()
-        self._writer.dispose()
+        await self._thread.run(self._writer.close)
+        self._thread.close()
 
 
-def _sqlite_engine(path: Path, begin: str, *pragmas: str) -> Engine:
+class _SqliteWriter:
+    """The one connection that writes, always open: to take it from a pool for each transaction costs more than most."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def write(self, use: Callable[[Connection], T]) -> T:
+        """See Database.write."""
+        with _told():
+            connection = self._connection = self._connection or self._engine.connect()
+            driver = connection.connection.driver_connection
+            assert driver is not None  # noqa: S101 - for the type checker
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                given = use(connection)
+                driver.execute("COMMIT")
+            except BaseException:
+                driver.rollback()
+                if driver.in_transaction:
+                    self.close()
+                raise
+            return given
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection:
+            self._connection.close()
+            self._engine.dispose()
+        self._connection = None
+
+
+def _sqlite_engine(path: Path, *pragmas: str) -> Engine:
     engine = create_engine(URL.create("sqlite", database=str(path)), pool_size=READERS, max_overflow=0)
 
     def connect(connection: Any, _: object) -> None:
@@ -165,7 +201,6 @@ def _sqlite_engine(path: Path, begin: str, *pragmas: str) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     event.listen(engine, "connect", connect)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
@@ -206,11 +241,11 @@ def _told() -> Generator[None]:
         yield
     except (IntegrityError, ProgrammingError):
         raise
-    except (DBAPIError, PoolTimeout, OSError) as error:
+    except (DBAPIError, sqlite3.OperationalError, PoolTimeout, OSError) as error:
         # OSError includes TimeoutError.
         raise StorageUnavailable("The store does not answer. Try again later.") from error
 
 
 def is_busy(error: StorageUnavailable) -> bool:
     """Whether another process held the database: `database is locked` is how SQLite says that its patience is over."""
-    return "locked" in str(getattr(error.__cause__, "orig", ""))
+    return "locked" in str(getattr(error.__cause__, "orig", error.__cause__))

@@ -23,10 +23,8 @@ from antiphon.store.batch import Change, apply
 from antiphon.store.database import Database, is_busy
 from antiphon.store.records import log_ended
 from antiphon.store.rows import Pack, packed, plain, record_of, whole_row
-from antiphon.store.tickets import Hold, Ticket
+from antiphon.store.tickets import GATHER_S, Pace, Ticket
 
-GATHER_S = 0.005
-"""How long a transaction waits for predictions that may have something to write soon."""
 LINGER_S = 0.1
 """How long a beginning that nobody waits for stays unwritten: most answers that are short end meanwhile."""
 MOST_AT_ONCE = 500
@@ -67,15 +65,6 @@ class _Draft:
         """Its prediction's id as a number, which is looked up ten times as fast as the id."""
         return self.state.id.int
 
-    def rests_s(self, now: float, most_s: float) -> float:
-        """How long it may still stay unwritten; what is in the store already is kept true there."""
-        is_due = not self.is_new or self._is_awaited()
-        return 0.0 if is_due else max(0.0, self.since + most_s - now)
-
-    def _is_awaited(self) -> bool:
-        first, *others = self.tickets
-        return first.is_awaited or any(ticket.is_awaited for ticket in others)
-
     def settle(self, error: StorageUnavailable | None = None) -> None:
         self.is_settled = True
         for ticket in self.tickets:
@@ -101,8 +90,10 @@ class Recorder:
             notify: is given a prediction that has a webhook, after each move is written.
         """
         self._database, self._instance, self._most_bytes, self._notify = database, instance, most_bytes, notify
-        self._hold = Hold()
-        self._queue: dict[int, _Draft] = {}
+        self._pace = Pace()
+        self._fresh: dict[int, _Draft] = {}
+        """Beginnings that nobody waits for, the oldest first."""
+        self._due: dict[int, _Draft] = {}
         self._late: dict[int, _Draft] = {}
         self._refused: set[int] = set()
         """Running predictions of which nothing will be written."""
@@ -117,24 +108,40 @@ class Recorder:
         key = state.id.int
         if key in self._refused:
             return self._hopeless(running)
-        draft = self._queue.get(key)
-        if draft is None:
-            draft = _Draft(running, state, state.status is Status.PENDING, time.monotonic(), [Ticket(self._hold)])
-            self._hold.running += draft.is_new
-            self._queue[key] = draft
+        draft = self._due.get(key) or self._fresh.get(key) or self._drafted(running, key)
         draft.state = state
         if running.call.webhook:
             draft.states.append(state)
-        self._hold.news.set()
         return draft.tickets[0]
+
+    def _drafted(self, running: Running, key: int) -> _Draft:
+        state, ticket = running.prediction, Ticket(self._pace, self._hurry, key)
+        draft = _Draft(running, state, state.status is Status.PENDING, time.monotonic(), [ticket])
+        if draft.is_new:
+            self._pace.running += 1
+            self._fresh[key] = draft
+            self._pace.within(self._linger_s)
+        else:  # What is in the store already is kept true there.
+            self._due[key] = draft
+            self._pace.hurry()
+        return draft
+
+    def _hurry(self, key: int) -> None:
+        """Somebody waits for one of them."""
+        if draft := self._fresh.pop(key, None):
+            self._due[key] = draft
+        self._pace.hurry()
 
     def lag_s(self) -> float:
         """Give how long what waits longest waits already; what was never begun there does not count."""
-        waiting = [draft.since for draft in (*self._queue.values(), *self._late.values()) if draft.since]
+        waiting = [draft.since for draft in self._unwritten() if draft.since]
         return time.monotonic() - min(waiting) if waiting else 0.0
 
+    def _unwritten(self) -> list[_Draft]:
+        return [*self._due.values(), *self._fresh.values(), *self._late.values()]
+
     def _hopeless(self, running: Running) -> Ticket:
-        state, ticket = running.prediction, Ticket(self._hold)
+        state, ticket = running.prediction, Ticket(self._pace, self._hurry, running.prediction.id.int)
         ticket.settle(_unavailable())
         if state.status.is_terminal:
             self._refused.remove(state.id.int)
@@ -157,39 +164,39 @@ class Recorder:
             finally:
                 self._linger_s = 0.0
                 with anyio.CancelScope(shield=True), anyio.move_on_after(LEAVING_S):
-                    while self._queue or self._late:
+                    while self._unwritten():
                         self._idle = anyio.Event()
-                        self._hold.news.set()
+                        self._pace.hurry()
                         await self._idle.wait()
-                if left := len(self._queue) + len(self._late):
+                if left := len(self._unwritten()):
                     _log.error("predictions were not written", count=left)
                 group.cancel_scope.cancel()
 
     async def _write_on(self) -> None:
         while True:
-            with anyio.move_on_after(self._rests_s()):
-                await self._hold.news.wait()
-            if len(self._queue) < MOST_AT_ONCE:
-                await self._hold.wait(GATHER_S)
-            self._hold.news = anyio.Event()
+            await self._pace.turn(self._rests_s(), is_due=bool(self._due))
             drafts = self._take()
             if drafts:
                 await self._write(drafts)
             self._idle.set()
 
     def _rests_s(self) -> float | None:
-        """How long there is nothing to do, unless there is news; None: for ever."""
-        now = time.monotonic()
-        rests = [draft.rests_s(now, self._linger_s) for draft in self._queue.values()]
-        return min([*rests, *([AGAIN_S] if self._late else [])], default=None)
+        """How long there is nothing to do, unless something comes; None: for ever."""
+        if self._due:
+            return GATHER_S if len(self._due) < MOST_AT_ONCE else 0.0
+        rests = [AGAIN_S] if self._late else []
+        if oldest := next(iter(self._fresh.values()), None):
+            rests.append(max(0.0, oldest.since + self._linger_s - time.monotonic()))
+        return min(rests, default=None)
 
     def _take(self) -> list[_Draft]:
+        latest = time.monotonic() - self._linger_s
+        while (oldest := next(iter(self._fresh.values()), None)) and oldest.since <= latest:
+            self._due[oldest.key] = self._fresh.pop(oldest.key)
         taken = list(self._late.values())[: MOST_AT_ONCE // 2]  # However many they are, what is new has its turn.
-        now = time.monotonic()
-        due = [draft for draft in self._queue.values() if not draft.rests_s(now, self._linger_s)]
-        taken += due[: MOST_AT_ONCE - len(taken)]
+        taken += list(self._due.values())[: MOST_AT_ONCE - len(taken)]
         for draft in taken:
-            (self._late if draft.key in self._late else self._queue).pop(draft.key)
+            (self._late if draft.key in self._late else self._due).pop(draft.key)
         return taken
 
     async def _write(self, drafts: list[_Draft]) -> None:
@@ -202,7 +209,7 @@ class Recorder:
                 self._put_back(drafts)
             else:
                 _log.warning("predictions cannot be written", count=len(drafts), error=type(error.__cause__).__name__)
-                self._give_up([*drafts, *self._queue.values()])
+                self._give_up([*drafts, *self._due.values(), *self._fresh.values()])
             await anyio.sleep(PAUSE_S)
         except Exception:  # noqa: BLE001 - whatever it is, it must not end the writing
             await self._write_apart(drafts)
@@ -231,7 +238,7 @@ class Recorder:
 
     def _settle(self, draft: _Draft) -> None:
         # An ended one counts once: it may have waited among the late ones since.
-        self._hold.running -= draft.state.status.is_terminal and not draft.is_settled
+        self._pace.running -= draft.state.status.is_terminal and not draft.is_settled
         draft.settle()
 
     def _tell(self, draft: _Draft, *, is_lost: bool) -> None:
@@ -250,10 +257,10 @@ class Recorder:
             if now - draft.since >= PATIENCE_S:
                 self._give_up([draft])
                 continue
-            newer = self._queue.pop(draft.key, None)
+            newer = self._due.pop(draft.key, None)
             if newer:
                 newer.follows(draft)
-            self._queue[draft.key] = newer or draft
+            self._due[draft.key] = newer or draft
 
     def _give_up(self, drafts: list[_Draft]) -> None:
         """The store does not answer: what is new is refused, and what was begun there is kept until it answers."""
@@ -266,15 +273,15 @@ class Recorder:
                 refused.add(key)
                 self._refuse(draft)
                 continue
-            if self._queue.get(key) is draft:
-                del self._queue[key]
+            if self._due.get(key) is draft:
+                del self._due[key]
             if draft.state.status.is_terminal and len(self._late) < MOST_LATE:
                 self._late[key] = draft
             self._settle(draft)
 
     def _refuse(self, draft: _Draft) -> None:
-        self._hold.running -= not draft.is_settled
-        later = self._queue.pop(draft.key, draft)
+        self._pace.running -= not draft.is_settled
+        later = self._due.pop(draft.key, None) or self._fresh.pop(draft.key, draft)
         for each in (draft, later):
             each.settle(_unavailable())
         if not later.state.status.is_terminal:
