@@ -16,8 +16,6 @@ from antiphon.domain.errors import AntiphonError
 from antiphon.domain.prediction import CancelReason, Prediction, Status
 from antiphon.domain.record import Timings, Webhook
 
-_NEVER = math.nan
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -138,13 +136,13 @@ class Running:
 
     def timings(self, status: Status) -> Timings:
         """Give how long each part had taken when it came to a status."""
-        now = self.begun[status]
-        pending, starting, started = (
-            at if (at := self.begun.get(part, _NEVER)) <= now else _NEVER
-            for part in (Status.PENDING, Status.STARTING, Status.STARTED)
-        )
-        end = now if status.is_terminal else _NEVER
-        queue_s, setup_s, execution_s = (
-            None if math.isnan(span) else span for span in (starting - pending, started - starting, end - started)
-        )
-        return Timings(queue_s, setup_s, execution_s)
+        now, at = self.begun[status], self.begun.get
+        starting, started = at(Status.STARTING), at(Status.STARTED)
+        queue_s = _span_s(at(Status.PENDING), starting, now)
+        setup_s = _span_s(starting, started, now)
+        return Timings(queue_s, setup_s, _span_s(started, now, now) if status.is_terminal else None)
+
+
+def _span_s(begin: float | None, end: float | None, now: float) -> float | None:
+    """How long something took that had ended by now."""
+    return end - begin if begin is not None and end is not None and end <= now else None
