@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -14,11 +13,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from antiphon.core.running import Running
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.prediction import Prediction, Status
+from antiphon.domain.values import value
 from antiphon.store.rows import Pack, moved_row, whole_row
 from antiphon.store.tables import RUNNING, predictions
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """A prediction that begins, or one that has moved."""
 
