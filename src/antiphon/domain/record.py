@@ -7,9 +7,10 @@ from uuid import UUID
 
 from antiphon.domain.events import Usage
 from antiphon.domain.prediction import CancelReason, Status
+from antiphon.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Timings:
     """How long each part of a prediction took, by the monotonic clock; None for a part that was never reached."""
 

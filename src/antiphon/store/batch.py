@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -76,16 +77,16 @@ def apply(changes: Sequence[Change], instance: str, pack: Pack, connection: Conn
 
 def _run(connection: Connection, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> CursorResult[Any]:
     """Run a statement for each row. Both drivers take the values as they are, which saves a look at each."""
-    compiled = _compiled(statement, connection.dialect)
-    names = compiled.positiontup or ()
-    return connection.exec_driver_sql(compiled.string, [tuple(map(row.__getitem__, names)) for row in rows])
+    said, values_of = _compiled(statement, connection.dialect)
+    return connection.exec_driver_sql(said, [values_of(row) for row in rows])
 
 
 @lru_cache
-def _compiled(statement: ClauseElement, dialect: Dialect) -> SQLCompiler:
+def _compiled(statement: ClauseElement, dialect: Dialect) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """Give a statement as a driver takes it, and what gives the values of a row in its order."""
     compiled = statement.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)  # noqa: S101 - for the type checker
-    return compiled
+    return compiled.string, itemgetter(*compiled.positiontup or ())
 
 
 def _label_rows(state: Prediction, request: ChatRequest) -> list[dict[str, Any]]:
