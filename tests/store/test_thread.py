@@ -53,10 +53,12 @@ async def test_a_call_that_was_made_is_waited_for_whoever_is_cancelled(thread):
     assert not scope.cancelled_caught
 
 
-async def test_a_thread_that_is_closed_ends():
-    thread = OneThread("test of its end")
-    thread.close()
-    assert "test of its end" not in {each.name for each in threading.enumerate()}
+async def test_a_thread_that_is_closed_ends_and_the_next_call_begins_again(thread):
+    for _ in range(2):
+        assert await thread.run(lambda: threading.current_thread().name) == "test"
+        thread.close()
+        assert "test" not in {each.name for each in threading.enumerate()}
+        thread.close()
 
 
 async def test_of_a_write_that_fails_nothing_is_kept_and_the_next_is_as_good_as_any(database):

@@ -16,21 +16,26 @@ class OneThread:
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
-        self._thread = Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._name = name
+        self._thread: Thread | None = None
 
     async def run(self, call: Callable[[], T]) -> T:
         """Give what a call gives, and raise what it raises."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put((call, future))
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
         with CancelScope(shield=True):
             await future
         return future.result()
 
     def close(self) -> None:
-        """End, once what was begun is done."""
-        self._calls.put(None)
-        self._thread.join()
+        """End, once what was asked for is done; the next call begins again."""
+        if self._thread:
+            self._calls.put(None)
+            self._thread.join()
+            self._thread = None
 
     def _work(self) -> None:
         while job := self._calls.get():
