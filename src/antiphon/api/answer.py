@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from uvicorn._types import ASGISendCallable
 
-from antiphon.api.exchange import Header
+from antiphon.api.heads import Header
 from antiphon.domain.errors import AntiphonError, InvalidKey, RateLimited, Unavailable
 from antiphon.wire.openai import error_body
 

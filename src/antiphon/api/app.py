@@ -6,12 +6,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon import __version__
 from antiphon.api import completions, files, health, models, predictions
 from antiphon.api.answer import error_headers
 from antiphon.api.chat import ChatCompletions
+from antiphon.api.exchange import Endpoint, exchange_of
 from antiphon.api.front import Front
 from antiphon.api.incoming import ClientLeft
 from antiphon.api.openapi import chat_components, chat_operation
@@ -34,14 +35,24 @@ class _App(FastAPI):
         return described
 
 
-def create_app(services: Services) -> ASGI3Application:
+class _Routed:
+    """An endpoint that needs no framework, for the framework, which tells of each path which methods it takes."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        await self._endpoint(exchange_of(scope))
+
+
+def create_app(services: Services) -> Front:
     """Give the application over the services."""
     app = _App(title="Antiphon", version=__version__, redoc_url=None, redirect_slashes=False)
     for rooms in (health, models, predictions, completions, files):
         app.include_router(rooms.router(services))
-    chat: Any = ChatCompletions(services)
+    chat = ChatCompletions(services)
     endpoints: dict[str, Any] = {
-        CHAT_PATH: chat,
+        CHAT_PATH: _Routed(chat),
         "/v1/predictions": Creation(services),
         "/v1/models/{owner}/{name}/predictions": Creation(services),
         "/v1/models/{owner}/{name}/versions/{number}/predictions": Creation(services),

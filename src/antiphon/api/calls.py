@@ -4,7 +4,8 @@ import math
 
 from uvicorn._types import HTTPScope
 
-from antiphon.api.exchange import Header, exchange_of
+from antiphon.api.exchange import exchange_of
+from antiphon.api.heads import Header
 from antiphon.api.incoming import header, preference
 from antiphon.api.services import Services
 from antiphon.core.limits import Ticket
@@ -64,9 +65,10 @@ async def let_in(services: Services, scope: HTTPScope) -> Ticket:
     """
     ticket = scope["state"]["ticket"] = await services.limiter.admit(scope["state"]["holder"])
     if standing := ticket.standing:
-        told = {"limit": standing.limit, "remaining": standing.remaining, "reset": standing.reset}
         exchange_of(scope).own_headers = [
-            (f"x-ratelimit-{name}".encode(), b"%d" % value) for name, value in told.items()
+            (b"x-ratelimit-limit", b"%d" % standing.limit),
+            (b"x-ratelimit-remaining", b"%d" % standing.remaining),
+            (b"x-ratelimit-reset", b"%d" % standing.reset),
         ]
     return ticket
 
@@ -101,8 +103,12 @@ def _asked_deadline_s(scope: HTTPScope) -> float:
 
 def receipt_headers(call: Call) -> list[Header]:
     """Say what of a request was dropped, and what was adapted."""
-    named = {b"x-antiphon-ignored": call.work.request.ignored, b"x-antiphon-parameters": call.contract.receipt}
-    return [(name, ", ".join(said).encode()) for name, said in named.items() if said]
+    headers: list[Header] = []
+    if ignored := call.work.request.ignored:
+        headers.append((b"x-antiphon-ignored", ", ".join(ignored).encode()))
+    if receipt := call.contract.receipt:
+        headers.append((b"x-antiphon-parameters", ", ".join(receipt).encode()))
+    return headers
 
 
 def bad_header(name: bytes, msg: str) -> InvalidRequest:

@@ -1,12 +1,12 @@
 """POST /v1/chat/completions: a straight line from bytes to a prediction, and back."""
 
 import structlog
-from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from uvicorn._types import ASGIReceiveCallable, HTTPScope
 
 from antiphon.api.calls import call_of, let_in, receipt_headers
-from antiphon.api.exchange import Exchange, exchange_of
+from antiphon.api.exchange import Exchange
 from antiphon.api.incoming import ClientLeft, read_body, refuse_body
-from antiphon.api.pulse import beating
+from antiphon.api.pulse import Pulse
 from antiphon.api.repeats import Repeats, key_of
 from antiphon.api.replies import EventReply, Reply, WholeReply, refuse
 from antiphon.api.services import Services
@@ -20,15 +20,15 @@ _log = structlog.get_logger()
 
 
 class ChatCompletions:
-    """The endpoint, as an ASGI application."""
+    """The endpoint."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._repeats = Repeats(services)
 
-    async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
-        exchange = exchange_of(scope)
+        scope, receive = exchange.scope, exchange.receive
         try:
             async with await let_in(self._services, scope) as ticket:
                 call = await self._read(scope, receive)
@@ -38,7 +38,7 @@ class ChatCompletions:
         except ClientLeft:
             return
         except BodyTooLarge as error:
-            await refuse_body(send, receive, error)
+            await refuse_body(exchange.send, receive, error)
             return
         except AntiphonError as error:
             refuse(exchange, error)
@@ -68,17 +68,19 @@ class ChatCompletions:
 async def serve(source: Source, reply: Reply, exchange: Exchange) -> None:
     """Read an answer into its reply for as long as its client is there."""
     exchange.watch(source.leave)
+    pulse = Pulse(reply) if reply.can_beat else None
     try:
-        with beating(reply) as take:
-            await source.play(take)
+        await source.play(pulse.take if pulse else reply.take)
         reply.done(source)
     except AntiphonError as error:
         reply.fail(error)
     except Exception as error:  # noqa: BLE001 - where a request ends: the client hears that it did
-        _log.exception("prediction failed", request_id=str(exchange.request_id))
+        _log.exception("prediction failed", request_id=exchange.id_text)
         reply.fail(tell(error))
     finally:
         exchange.forget()
+        if pulse:
+            pulse.stop()
 
 
 def _reply(call: Call, source: Source, exchange: Exchange) -> Reply:

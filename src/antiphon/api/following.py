@@ -11,7 +11,7 @@ import anyio
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable
 
 from antiphon.api import answer
-from antiphon.api.exchange import Header
+from antiphon.api.heads import Header
 from antiphon.api.incoming import while_there
 from antiphon.api.replies import STREAM_HEADERS
 from antiphon.core.fold import Fold

@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping
 
 import structlog
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
+from uvicorn._types import ASGI3Application
 
 from antiphon.api import answer
-from antiphon.api.exchange import exchange_of
+from antiphon.api.exchange import Endpoint, Exchange
 from antiphon.core.ports import Keys
 from antiphon.domain.errors import AntiphonError, InvalidKey, tell
 from antiphon.domain.limits import Holder
@@ -25,7 +25,7 @@ _log = structlog.get_logger()
 class Front:
     """The outermost application."""
 
-    def __init__(self, app: ASGI3Application, keys: Keys, direct: Mapping[tuple[str, str], ASGI3Application]) -> None:
+    def __init__(self, app: ASGI3Application, keys: Keys, direct: Mapping[tuple[str, str], Endpoint]) -> None:
         """Stand before an application.
 
         Args:
@@ -35,46 +35,55 @@ class Front:
         """
         self._app, self._keys, self._direct = app, keys, direct
 
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            return
-        exchange = exchange_of(scope)
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
         exchange.begin()
+        scope = exchange.scope
+        method, path = scope["method"], scope["path"]
         try:
-            if scope["path"] not in PUBLIC:
-                holder = scope["state"]["holder"] = await self._holder(scope)
+            if path not in PUBLIC:
+                holder = scope["state"]["holder"] = await self._holder(exchange)
                 scope["state"]["account"] = holder.account
-            app = self._direct.get((scope["method"], scope["path"]), self._app)
-            await app(scope, receive, send)
+            if endpoint := self._direct.get((method, path)):
+                await endpoint(exchange)
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the net: nothing of it may reach a client but its kind
             if not isinstance(error, AntiphonError):
-                _log.exception("request failed", request_id=str(exchange.request_id), path=_safe(scope["path"]))
+                _log.exception("request failed", request_id=exchange.id_text, path=_safe(path))
             if exchange.status is None:
-                await answer.error(send, tell(error))
-        trace = scope["state"].get("trace")
-        _log.info(
-            "request",
-            request_id=str(exchange.request_id),
-            method=scope["method"],
-            path=_safe(scope["path"]),
-            status=exchange.status,
-            ms=round((time.perf_counter() - exchange.begun) * 1000, 1),
-            **({"trace_id": trace.id} if trace else {}),
-        )
+                await answer.error(exchange.send, tell(error))
+        finally:
+            _tell(exchange)
+            exchange.settle()
 
-    async def _holder(self, scope: HTTPScope) -> Holder:
+    async def _holder(self, exchange: Exchange) -> Holder:
         """Find whose request this is.
 
         Raises:
             InvalidKey: no key, a malformed, an unknown or a revoked one: one answer for all.
         """
-        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        sent = exchange.headers.get(b"authorization", b"")
         match = _BEARER.fullmatch(sent) if len(sent) <= KEY_BYTES else None
         holder = await self._keys.holder_of(match.group(1)) if match else None
         if holder is None:
             raise InvalidKey("A valid key is needed: send it as 'Authorization: Bearer <key>'.")
         return holder
+
+
+def _tell(exchange: Exchange) -> None:
+    """Write a request's line."""
+    scope = exchange.scope
+    trace = scope["state"].get("trace")
+    _log.info(
+        "request",
+        request_id=exchange.id_text,
+        method=scope["method"],
+        path=_safe(scope["path"]),
+        status=exchange.status,
+        ms=round((time.perf_counter() - exchange.begun) * 1000, 1),
+        **({"trace_id": trace.id} if trace else {}),
+    )
 
 
 def _safe(text: str) -> str:

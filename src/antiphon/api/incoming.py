@@ -9,6 +9,7 @@ import anyio
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from antiphon.api import answer
+from antiphon.api.exchange import exchange_of
 from antiphon.domain.errors import AntiphonError, BodyTooLarge, UnsupportedMediaType
 from antiphon.wire.openai import error_body
 
@@ -25,10 +26,7 @@ class ClientLeft(Exception):
 
 def header(scope: HTTPScope, name: bytes) -> bytes | None:
     """Give a header's value; None when it was not sent."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return value
-    return None
+    return exchange_of(scope).headers.get(name)
 
 
 def path_params(scope: HTTPScope) -> Mapping[str, str]:
@@ -61,7 +59,13 @@ async def read_body(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: 
     kind = (header(scope, b"content-type") or b"").strip()
     if kind != b"application/json" and not _JSON.fullmatch(kind):
         raise UnsupportedMediaType("Send the request as Content-Type: application/json.")
-    return b"".join([piece async for piece in read_pieces(scope, receive, most_bytes)])
+    body = exchange_of(scope).whole_body()
+    if body is None:
+        return b"".join([piece async for piece in read_pieces(scope, receive, most_bytes)])
+    _see_head(scope, most_bytes)
+    if len(body) > most_bytes:
+        raise _too_large(most_bytes)
+    return body
 
 
 async def read_pieces(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes: int) -> AsyncGenerator[bytes]:
@@ -72,10 +76,7 @@ async def read_pieces(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes
         BodyTooLarge: by its announced length, or while it is counted.
         ClientLeft: the client is gone.
     """
-    if (header(scope, b"content-encoding") or b"identity").strip().lower() != b"identity":
-        raise UnsupportedMediaType("Send the request body without Content-Encoding.")
-    if int(header(scope, b"content-length") or 0) > most_bytes:
-        raise _too_large(most_bytes)
+    _see_head(scope, most_bytes)
     size, more = 0, True
     while more:
         message = await receive()
@@ -86,6 +87,19 @@ async def read_pieces(scope: HTTPScope, receive: ASGIReceiveCallable, most_bytes
         if size > most_bytes:
             raise _too_large(most_bytes)
         yield message["body"]
+
+
+def _see_head(scope: HTTPScope, most_bytes: int) -> None:
+    """See whether a body may be read.
+
+    Raises:
+        UnsupportedMediaType: it is compressed.
+        BodyTooLarge: by its announced length.
+    """
+    if (header(scope, b"content-encoding") or b"identity").strip().lower() != b"identity":
+        raise UnsupportedMediaType("Send the request body without Content-Encoding.")
+    if int(header(scope, b"content-length") or 0) > most_bytes:
+        raise _too_large(most_bytes)
 
 
 def _too_large(most_bytes: int) -> BodyTooLarge:

@@ -5,7 +5,8 @@ from http import HTTPStatus
 from typing import ClassVar, Protocol
 
 from antiphon.api.answer import JSON, error_headers
-from antiphon.api.exchange import Exchange, Header
+from antiphon.api.exchange import Exchange
+from antiphon.api.heads import Header
 from antiphon.api.sources import Source
 from antiphon.domain.chat import ChatRequest
 from antiphon.domain.errors import AntiphonError, Draining
@@ -46,15 +47,14 @@ class WholeReply:
     can_beat: ClassVar[bool] = False
 
     def __init__(self, exchange: Exchange, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]) -> None:
-        self._exchange, self._head, self._headers = exchange, head, headers
-        self._form = Form.of(request)
+        self._exchange, self._request, self._head, self._headers = exchange, request, head, headers
 
     async def take(self, batch: Batch) -> None:
         """Wait for the end."""
 
     def done(self, source: Source) -> None:
         """Send it all."""
-        body = source.body or completion_body(self._head, source.completion, self._form)
+        body = source.body or completion_body(self._head, source.completion, Form.of(self._request))
         self._exchange.whole(HTTPStatus.OK, [JSON, *self._headers], body)
 
     def fail(self, error: AntiphonError) -> None:

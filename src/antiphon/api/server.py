@@ -1,24 +1,23 @@
 """Listening, and stopping without dropping what runs: uvicorn in this process, its signals handled here."""
 
+import asyncio  # noqa: TID251 - uvicorn's protocols are asyncio's
 import errno
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from functools import partial
 
 import anyio
 import uvicorn
 from anyio.abc import TaskStatus
-from uvicorn._types import ASGI3Application
+from uvicorn.server import ServerState
 
+from antiphon.api.exchange import Endpoint
 from antiphon.api.idle import Idle, room_for_idle
 from antiphon.api.protocol import Protocol
 from antiphon.core.predict import Predictor
 from antiphon.domain.prediction import CancelReason
 
-KEEP_ALIVE_S = 75
-"""How long an idle connection is kept: longer than most proxies do, so that they close first."""
 LEAVE_S = 2
 """How long connections have to end once nothing runs any more."""
 
@@ -73,8 +72,18 @@ def share(listener: socket.socket) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
+def _protocols(app: Endpoint) -> Callable[..., Protocol]:
+    """Give what uvicorn's server makes a protocol with, for each connection."""
+    idle = Idle(room_for_idle())
+
+    def make(*, server_state: ServerState, **_: object) -> Protocol:
+        return Protocol(app, idle, server_state, asyncio.get_running_loop())
+
+    return make
+
+
 async def serve(
-    app: ASGI3Application,
+    app: Endpoint,
     listener: socket.socket,
     *,
     predictor: Predictor,
@@ -88,14 +97,13 @@ async def serve(
     """
     config = uvicorn.Config(
         app,
-        http=partial(Protocol, idle=Idle(room_for_idle())),  # type: ignore[arg-type]  # it is called, and nothing else
+        http=_protocols(app),  # type: ignore[arg-type]  # it is called, and nothing else
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=LEAVE_S,
     )
     server = _Server(config, on_ready)
