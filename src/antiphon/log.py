@@ -1,6 +1,7 @@
 """The log: lines on standard error, which may be full or gone. Those of one turn of the loop are written together."""
 
 import asyncio  # noqa: TID251 - a turn of the loop is asyncio's
+import logging
 import sys
 import time
 import traceback
@@ -81,11 +82,15 @@ def _places(error: BaseException) -> Iterator[str]:
         yield from _places(one)
 
 
-def _as_json(_: object, level: str, event: MutableMapping[str, Any]) -> str:
-    """A line as JSON; what JSON has no name for is written as text."""
-    now = time.time()
-    told = {**event, "level": level, "timestamp": f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"}
-    return orjson.dumps(told, default=str).decode()
+class _AsJson(structlog.make_filtering_bound_logger(logging.NOTSET)):  # type: ignore[misc]  # it is made
+    """A logger whose lines are JSON. There is one for every request, so no chain of processors makes it."""
+
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **said: Any) -> None:
+        now = time.time()
+        told = _without_content(self, method_name, {**self._context, **said, "event": event})
+        told["level"], told["timestamp"] = method_name, f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
+        # What JSON has no name for is written as text.
+        self._logger.msg(orjson.dumps(told, default=str).decode())
 
 
 @lru_cache(maxsize=1)
@@ -95,14 +100,16 @@ def _second(at: int) -> str:
 
 def configure_log() -> None:
     """Write the log to standard error: for people on a terminal, as JSON lines elsewhere."""
-    pretty = [
+    lines = _Lines(sys.stderr)
+    pretty: list[structlog.typing.Processor] = [
+        _without_content,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.dev.ConsoleRenderer(),
     ]
-    lines = _Lines(sys.stderr)
     structlog.configure(
-        processors=[_without_content, *(pretty if sys.stderr.isatty() else [_as_json])],
+        processors=pretty,
+        wrapper_class=None if sys.stderr.isatty() else _AsJson,
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
