@@ -1,7 +1,6 @@
 """The log: lines on standard error, which may be full or gone. Those of one turn of the loop are written together."""
 
 import asyncio  # noqa: TID251 - a turn of the loop is asyncio's
-import logging
 import sys
 import time
 import traceback
@@ -82,15 +81,27 @@ def _places(error: BaseException) -> Iterator[str]:
         yield from _places(one)
 
 
-class _AsJson(structlog.make_filtering_bound_logger(logging.NOTSET)):  # type: ignore[misc]  # it is made
-    """A logger whose lines are JSON. There is one for every request, so no chain of processors makes it."""
+class _AsJson(structlog.BoundLoggerBase):
+    """A logger whose lines are JSON. Every request has two lines, so no chain of processors makes one."""
 
-    def _proxy_to_logger(self, method_name: str, event: str | None = None, **said: Any) -> None:
+    def info(self, event: str, **said: Any) -> None:
+        self._write("info", event, said)
+
+    def warning(self, event: str, **said: Any) -> None:
+        self._write("warning", event, said)
+
+    def error(self, event: str, **said: Any) -> None:
+        self._write("error", event, _without_content(self, "error", said))
+
+    def exception(self, event: str, **said: Any) -> None:
+        self.error(event, **said, exc_info=True)
+
+    def _write(self, level: str, event: str, said: MutableMapping[str, Any]) -> None:
         now = time.time()
-        told = _without_content(self, method_name, {**self._context, **said, "event": event})
-        told["level"], told["timestamp"] = method_name, f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
+        at = f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
         # What JSON has no name for is written as text.
-        self._logger.msg(orjson.dumps(told, default=str).decode())
+        line = orjson.dumps({**said, "event": event, "level": level, "timestamp": at}, default=str)
+        self._logger.msg(line.decode())
 
 
 @lru_cache(maxsize=1)
