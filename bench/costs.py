@@ -25,7 +25,7 @@ CONNECTIONS = 16
 SECONDS = 4.0
 REPORT = Path(__file__).parents[1] / "docs" / "performance.md"
 ROOMS = (
-    ("HTTP to and from the client", r"api/(protocol|exchange|server|app)$|^$"),
+    ("HTTP to and from the client", r"api/(protocol|exchange|heads|deadline|server|app)$|^$"),
     ("its id, key and log line", r"api/front|store/keys|^log$"),
     ("limits", r"core/limits|core/spending|domain/limits"),
     (

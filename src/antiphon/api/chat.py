@@ -68,9 +68,9 @@ class ChatCompletions:
 async def serve(source: Source, reply: Reply, exchange: Exchange) -> None:
     """Read an answer into its reply for as long as its client is there."""
     exchange.watch(source.leave)
-    pulse = Pulse(reply) if reply.can_beat else None
+    pulse = Pulse(reply) if isinstance(reply, EventReply) else None
     try:
-        await source.play(pulse.take if pulse else reply.take)
+        await source.play(reply.take)
         reply.done(source)
     except AntiphonError as error:
         reply.fail(error)

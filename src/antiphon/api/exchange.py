@@ -27,6 +27,7 @@ KEY = "exchange"
 _NO_LOG = logging.getLogger(__name__)
 """uvicorn's own, which says nothing that our log does not."""
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_BAD_REQUEST = HTTPStatus.BAD_REQUEST.value
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 _CLOSE = b"connection: close\r\n"
 _END = b"0\r\n\r\n"
@@ -154,7 +155,7 @@ class Exchange(RequestResponseCycle):
 
     async def drained(self) -> None:
         """Wait until the client has read so much that more may be sent."""
-        if self.flow.write_paused and not self.disconnected:
+        if not self.disconnected:
             await self.flow.drain()
 
     def _begins(self, status: int) -> bool:
@@ -171,7 +172,7 @@ class Exchange(RequestResponseCycle):
         took = b"%d" % ((time.perf_counter() - self.begun) * 1000)
         said = [(b"x-request-id", self.id_text.encode()), (b"openai-processing-ms", took)]
         # Refusals say by themselves what is left.
-        return [*said, *self.own_headers] if self.status and self.status < HTTPStatus.BAD_REQUEST else said
+        return [*said, *self.own_headers] if self.status and self.status < _BAD_REQUEST else said
 
     def _head(self, status: int, headers: Sequence[Header]) -> bytes:
         lines = [b"%b: %b\r\n" % header for header in (*headers, *self._common())]

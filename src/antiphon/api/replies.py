@@ -1,8 +1,9 @@
 """The two forms an answer takes. Both read one stream of events; nothing else knows which one it is."""
 
+import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from antiphon.api.answer import JSON, error_headers
 from antiphon.api.exchange import Exchange
@@ -21,12 +22,11 @@ STREAM_HEADERS: tuple[Header, ...] = (
     (b"x-accel-buffering", b"no"),
 )
 
+_OK = HTTPStatus.OK.value  # read once: a member of an enum is found by a function in Python 3.11
+
 
 class Reply(Protocol):
     """One answer on its way to a client."""
-
-    can_beat: ClassVar[bool]
-    """Whether something can be sent before all is known."""
 
     async def take(self, batch: Batch) -> None:
         """Take the next events."""
@@ -37,14 +37,9 @@ class Reply(Protocol):
     def fail(self, error: AntiphonError) -> None:
         """It went wrong; with its true status if nothing was sent yet."""
 
-    def keep_alive(self) -> None:
-        """Nothing was said for a while."""
-
 
 class WholeReply:
     """One JSON body, when all is known."""
-
-    can_beat: ClassVar[bool] = False
 
     def __init__(self, exchange: Exchange, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]) -> None:
         self._exchange, self._request, self._head, self._headers = exchange, request, head, headers
@@ -55,35 +50,34 @@ class WholeReply:
     def done(self, source: Source) -> None:
         """Send it all."""
         body = source.body or completion_body(self._head, source.completion, Form.of(self._request))
-        self._exchange.whole(HTTPStatus.OK, [JSON, *self._headers], body)
+        self._exchange.whole(_OK, [JSON, *self._headers], body)
 
     def fail(self, error: AntiphonError) -> None:
         """Send the error."""
         refuse(self._exchange, error, self._headers)
 
-    def keep_alive(self) -> None:
-        """Nothing may be sent before the status is known."""
-
 
 class EventReply:
     """Server-sent events, as they come. The first event, `Accepted`, commits the status."""
 
-    can_beat: ClassVar[bool] = True
-
     def __init__(self, exchange: Exchange, request: ChatRequest, head: ReplyHead, headers: Sequence[Header]) -> None:
         self._exchange, self._headers = exchange, headers
         self._has_begun = False
+        self.said_at = time.monotonic()
+        """When something was said last."""
         self._chunks = ChunkWriter(head, Form.of(request), request.sampling.n)
 
     async def take(self, batch: Batch) -> None:
         """Send their frames at once, and together; wait while the client has much to read."""
+        self.said_at = time.monotonic()
         frames = self._chunks.events(batch)
         if not self._has_begun:
             self._has_begun = True
-            self._exchange.start(HTTPStatus.OK, [*STREAM_HEADERS, *self._headers], frames)
+            self._exchange.start(_OK, [*STREAM_HEADERS, *self._headers], frames)
         elif frames:
             self._exchange.write(frames)
-        await self._exchange.drained()
+        if self._exchange.flow.write_paused:
+            await self._exchange.drained()
 
     def done(self, source: Source) -> None:
         """Send the end of the stream."""
@@ -98,6 +92,7 @@ class EventReply:
 
     def keep_alive(self) -> None:
         """Send a comment, which every reader skips."""
+        self.said_at = time.monotonic()
         if self._has_begun:
             self._exchange.write(sse.comment("keep-alive"))
 
