@@ -1,5 +1,7 @@
 """The one thread in which SQLite is written, and the one connection that it keeps."""
 
+import contextlib
+import sqlite3
 import threading
 import time
 
@@ -7,6 +9,8 @@ import anyio
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from antiphon.domain.errors import StorageUnavailable
+from antiphon.store.database import open_database
 from antiphon.store.tables import facts
 from antiphon.store.thread import OneThread
 from tests.store.kit import rows
@@ -82,3 +86,20 @@ async def test_a_write_after_one_that_the_database_refused_is_kept(database):
         await database.write(put("taken"))
     await database.write(put("after"))
     assert {"taken", "after"} <= {row.name for row in await rows(database, facts)}
+
+
+async def test_a_file_that_is_spoiled_under_the_one_connection_is_a_store_that_does_not_answer(tmp_path):
+    async with open_database("sqlite:///spoiled.db", tmp_path) as database:
+        await database.write(put("before"))
+        path = tmp_path / "spoiled.db"
+        with contextlib.closing(
+            sqlite3.connect(path)
+        ) as other:  # after its write the connection looks at the file again
+            other.execute("INSERT INTO facts VALUES ('other', 'x')")
+            other.commit()
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with path.open("r+b") as file:
+            file.write(bytes(100))
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable):
+                await database.write(put("after"))

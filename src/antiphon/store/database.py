@@ -241,8 +241,8 @@ def _told() -> Generator[None]:
         yield
     except (IntegrityError, ProgrammingError):
         raise
-    except (DBAPIError, sqlite3.OperationalError, PoolTimeout, OSError) as error:
-        # OSError includes TimeoutError.
+    except (DBAPIError, sqlite3.DatabaseError, PoolTimeout, OSError) as error:
+        # sqlite3's own come from a transaction's begin and end; OSError includes TimeoutError.
         raise StorageUnavailable("The store does not answer. Try again later.") from error
 
 
