@@ -425,6 +425,14 @@ def test_an_upgrade_that_is_offered_is_ignored(stage):
     assert b"HTTP/1.1 200" in stage.raw(stage.request_bytes(ask("test/hello"), *upgrade))
 
 
+def test_an_upgrade_that_is_offered_again_on_a_connection_that_is_kept_is_ignored_too(stage):
+    upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAA")
+    with socket.create_connection(("127.0.0.1", stage.port), 5) as link:
+        for _ in range(3):
+            link.sendall(stage.request_bytes(ask("test/hello"), *upgrade))
+            assert link.recv(65536).startswith(b"HTTP/1.1 200")
+
+
 def test_an_empty_line_does_not_keep_a_connection_for_ever(stage):
     """RES-06: 10 s without a request."""
     with socket.create_connection(("127.0.0.1", stage.port), 20) as link:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import struct
 import threading
@@ -73,6 +74,31 @@ def test_a_client_that_leaves_a_plain_answer_cancels_its_prediction(stage, model
     assert time.monotonic() - left < 1
     assert_told(record, "cancelled", "client_gone")
     assert bool(said(record)) is (model == "test/slow")
+
+
+def test_a_client_that_leaves_is_missed_also_when_all_of_a_large_request_came_at_once(stage):
+    """LIFE-02: such a body is more than is read ahead, and nobody reads on behind it."""
+    link = socket.create_connection(("127.0.0.1", stage.port), 10)
+    large = {"role": "user", "content": "x" * 150_000}
+    for _ in range(6):  # The kernel takes more of a connection that has brought much.
+        link.sendall(stage.request_bytes({"model": "test/hello", "messages": [large] * 7}))
+        read_until(link, b'"system_fingerprint"')
+    with beginning(stage) as ids, stopped(stage):
+        link.sendall(stage.request_bytes({"model": "test/slow", "messages": [large]}))
+    until(lambda: status_of(stage, ids[0]) == "started")
+    link.close()
+    assert_told(stage.prediction(ids[0], 2), "cancelled", "client_gone")
+
+
+@contextlib.contextmanager
+def stopped(server):
+    """Let a server do nothing during the body: what comes meanwhile it finds at once."""
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(0.1)
+    finally:
+        server.process.send_signal(signal.SIGCONT)
 
 
 def test_a_client_that_leaves_the_queue_is_never_started(stage):

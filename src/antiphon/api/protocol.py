@@ -134,7 +134,7 @@ class Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read the next bytes."""
-        was_in_head = self._in_head
+        was_in_head = self._in_head or self._patience_s is None  # the next request's
         try:
             self._parser.feed_data(without_upgrade(data) if was_in_head else data)
         except httptools.HttpParserError:
@@ -221,6 +221,7 @@ class Protocol(asyncio.Protocol):
         """Take note that it has come."""
         self._patience_s = None
         self._receiving.clear()
+        self._connection.flow.resume_reading()  # That its client leaves is heard only while it is read from.
         self._incoming.take_end()
 
     # -- what is answered
