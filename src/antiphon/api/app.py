@@ -49,7 +49,7 @@ def create_app(services: Services) -> Front:
     """Give the application over the services."""
     app = _App(title="Antiphon", version=__version__, redoc_url=None, redirect_slashes=False)
     for rooms in (health, models, predictions, completions, files):
-        app.include_router(rooms.router(services))
+        app.router.routes += rooms.router(services).routes  # Included, they would be one route that tells no methods.
     chat = ChatCompletions(services)
     endpoints: dict[str, Any] = {
         CHAT_PATH: _Routed(chat),

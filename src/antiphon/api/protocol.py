@@ -109,9 +109,8 @@ class Protocol(asyncio.Protocol):
     # -- time
 
     def _cut(self) -> None:
-        """Close a connection whose client is too slow."""
-        if not self._connection.transport.is_closing():
-            self._connection.transport.abort()
+        """Close a connection whose client is too slow; also one that is closed once its client has read all."""
+        self._connection.transport.abort()
 
     def _too_late(self) -> None:
         """Close one whose client was, or has nothing more to ask."""
