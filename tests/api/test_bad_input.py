@@ -290,6 +290,15 @@ def test_abuse_leaves_no_file_task_or_memory_behind(stage):
     assert process.memory_info().rss - memory < 20 * 1024 * 1024
 
 
+def test_nothing_is_remembered_of_long_names_that_clients_make_up(stage):
+    process = psutil.Process(stage.process.pid)
+    model, peak = "x" * 15_000_000, []
+    for number in range(16):
+        assert_fault(stage.post(json.dumps(ask(f"{number}{model}"))))
+        peak.append(process.memory_info().rss)
+    assert peak[-1] - peak[3] < 4 * len(model)  # What one request takes is given back, and taken again.
+
+
 def test_paths_and_methods_that_do_not_exist_answer_like_everything_else(stage):
     assert_fault(stage.get("/v1/nothing"), 404)
     assert_fault(stage.get("/"), 404)

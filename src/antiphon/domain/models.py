@@ -20,17 +20,21 @@ class ModelName:
     number: int | None = None
 
     @classmethod
-    @lru_cache(maxsize=1_024)
     def parse(cls, text: str) -> "ModelName | None":
         """Read a name; None when the text is not of the form `owner/name` or `owner/name:N` with N from 1."""
-        if len(text) > NAME_CHARACTERS or not (match := _NAME.fullmatch(text)):
-            return None
-        owner, name, number = match.groups()
-        return cls(owner, name, int(number) if number else None)
+        return _parsed(text) if len(text) <= NAME_CHARACTERS else None
 
     def __str__(self) -> str:
         """Write the name as a client would."""
         return f"{self.owner}/{self.name}" + (f":{self.number}" if self.number else "")
+
+
+@lru_cache(maxsize=1_024)  # Of bounded names: what a client makes up is kept as well.
+def _parsed(text: str) -> ModelName | None:
+    if not (match := _NAME.fullmatch(text)):
+        return None
+    owner, name, number = match.groups()
+    return ModelName(owner, name, int(number) if number else None)
 
 
 @dataclass(frozen=True, slots=True)
