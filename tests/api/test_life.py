@@ -310,6 +310,26 @@ def test_requests_sent_ahead_are_answered_in_their_order(stage):
     link.close()
 
 
+@pytest.mark.parametrize("ahead", [0, 200], ids=["at once", "behind its head"])
+@pytest.mark.parametrize("part", [20, -20, None], ids=["some of its head", "some of its body", "all"])
+def test_a_request_that_comes_with_the_end_of_a_large_one_is_not_taken_for_a_part_of_it(stage, ahead, part):
+    large = {"model": "test/hello", "messages": [{"role": "user", "content": "x" * 150_000}]}
+    first, second = stage.request_bytes(large), stage.request_bytes({"model": "test/hello", "messages": MESSAGES})
+    with socket.create_connection(("127.0.0.1", stage.port), 10) as link:
+        for _ in range(6):  # The kernel takes more of a connection that has brought much.
+            link.sendall(stage.request_bytes({**large, "messages": large["messages"] * 7}))
+            read_until(link, b'"system_fingerprint"')
+        link.sendall(first[:ahead])
+        time.sleep(0.1)
+        with stopped(stage):
+            link.sendall(first[ahead:] + second[:part])
+        time.sleep(0.1)
+        link.sendall(second[part:] if part else b"")
+        received = b""
+        while received.count(b'"system_fingerprint"') < 2:
+            received += link.recv(65536) or pytest.fail("closed")
+
+
 @pytest.mark.parametrize("model", ["test/hello", "test/slow"])
 def test_a_connection_whose_client_has_stopped_sending_is_closed_behind_the_answer(stage, model):
     link = stage.open_chat({"model": model, "messages": MESSAGES, "max_tokens": 4})

@@ -133,9 +133,9 @@ class Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read the next bytes."""
-        was_in_head = self._in_head or self._patience_s is None  # the next request's
+        is_head = self._in_head or self._patience_s is None  # the next request's
         try:
-            self._parser.feed_data(without_upgrade(data) if was_in_head else data)
+            self._parser.feed_data(without_upgrade(data) if is_head else data)
         except httptools.HttpParserError:
             self._refuse()
             return
@@ -143,10 +143,9 @@ class Protocol(asyncio.Protocol):
             pass
         if self._connection.transport.is_closing():
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-        elif not was_in_head:
-            self._sent_bytes += len(data)
+        if not self._is_new:  # What a head or a body began in may be for the most part something else.
+            self._head_bytes += len(data) if self._in_head else 0
+            self._sent_bytes += 0 if self._in_head else len(data)
         framing = self._sent_bytes - MOST_FRAMING * self._body_bytes
         if self._head_bytes > HEADER_BYTES + TARGET_BYTES or framing > HEADER_BYTES:
             self._refusal = HeadersTooLarge(f"The headers are larger than {HEADER_BYTES} bytes.")
