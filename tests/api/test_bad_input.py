@@ -195,6 +195,13 @@ def test_a_second_request_on_the_wire_is_answered_after_the_first_and_apart_from
     assert answer.index(b"Hello, world!") < answer.index(b"third")
 
 
+@pytest.mark.parametrize(
+    "second", [b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", b"GARBAGE\r\n\r\n"], ids=["refused", "malformed"]
+)
+def test_what_is_wrong_with_a_second_request_is_never_said_of_the_first(stage, second):
+    assert b"HTTP/1.1 400" not in stage.raw(stage.request_bytes(GOOD) + second)
+
+
 @pytest.mark.parametrize("announced", [True, False], ids=["length", "chunked"])
 def test_a_body_over_the_limit_is_a_413_that_its_sender_gets_to_read(stage, announced):
     """RES-04."""

@@ -251,9 +251,9 @@ class Protocol(asyncio.Protocol):
         self._receiving.clear()
         transport = self._connection.transport
         refusal = self._refusal or MalformedHttp("The request is not valid HTTP/1.1.")
-        is_unread = not self._in_head and len(self._exchanges) == 1 and not self._exchanges[0].response_started
-        if self._exchanges and not is_unread:
-            transport.close()  # an earlier answer is still being written: nothing may be mixed into it
+        first = self._exchanges[0] if self._exchanges else None
+        if first and (first.response_started or not first.more_body):
+            transport.close()  # an earlier answer is made or written: nothing may be mixed into it, or stand for it
             return
         self._disconnect()
         transport.write(refused(refusal))
