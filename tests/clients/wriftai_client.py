@@ -15,7 +15,7 @@ from wriftai.predictions import AsyncCreateWaitOptions, AsyncWaitOptions, Create
 MODEL, SLOW, DIES, NEVER = sys.argv[1:]
 """One that answers, one that takes its time, one that fails in the middle, and one that never answers."""
 INPUT = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8, "temperature": 0}
-LONG = {"messages": [{"role": "user", "content": "Count from 1 to 1000 in words."}], "max_tokens": 400}
+LONG = {"messages": [{"role": "user", "content": "Tell me a long story."}], "max_tokens": 400, "temperature": 0}
 SECRET = "schlüssel 😀"
 OWNER, NAME = MODEL.split("/")
 DETAILS = {
