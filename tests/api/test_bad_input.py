@@ -248,7 +248,22 @@ def test_a_client_that_leaves_the_end_of_its_last_answer_unread_is_cut(stage):
         link.sendall(stage.request_bytes(ask("test/sees", text, n=16), "Connection: close"))
         assert link.recv(12) == b"HTTP/1.1 200"
         place = link.getsockname()
-        until(lambda: place not in {held.raddr for held in server.net_connections()}, 40)
+        until(lambda: place not in {held.raddr for held in server.net_connections()}, 70)
+
+
+@pytest.mark.parametrize("headers", [(), ("Connection: close",)], ids=["kept", "closed"])
+def test_a_client_that_reads_a_large_answer_slowly_is_not_cut(stage, headers):
+    """OVER-05: it is, when it reads nothing."""
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        link.connect(("127.0.0.1", stage.port))
+        text = ("y" * 1000 + " ") * 700
+        link.sendall(stage.request_bytes(ask("test/sees", text, n=16), *headers))
+        link.settimeout(5)
+        begun, size = time.monotonic(), 0
+        while size < 16 * len(text):
+            size += len(link.recv(30_000) or pytest.fail(f"cut after {time.monotonic() - begun:.0f} s"))
+            time.sleep(0.2 if time.monotonic() - begun < 35 else 0)
 
 
 def test_the_event_loop_is_never_held_while_hostile_bodies_come_in(stage):

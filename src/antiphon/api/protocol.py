@@ -18,14 +18,13 @@ from antiphon.api.deadline import Deadline
 from antiphon.api.exchange import Connection, Endpoint, Exchange, refused
 from antiphon.api.heads import HEADER_BYTES, TARGET_BYTES, Header, judged, target_of, without_upgrade
 from antiphon.api.idle import Idle
+from antiphon.api.unread import Unread
 from antiphon.domain.errors import AntiphonError, HeadersTooLarge, MalformedHttp
 
 HEADERS_S = 10.0
 """How long a client may take to send its headers, and to begin at all."""
 BODY_S = 60.0
 """How long it may take to send its body."""
-WRITE_S = 30.0
-"""How long it may leave what was sent unread."""
 KEEP_ALIVE_S = 75.0
 """How long an idle connection is kept: longer than most proxies do, so that they close first."""
 MOST_AHEAD = 8
@@ -55,7 +54,6 @@ class Protocol(asyncio.Protocol):
         self._refusal: AntiphonError | None = None
         """Why the parser was stopped; None where it stopped by itself."""
         self._receiving = Deadline(loop, self._too_late)
-        self._writing = Deadline(loop, self._cut)
         self._probing: asyncio.TimerHandle | None = None
         self._exchanges: deque[Exchange] = deque()
         """The requests that are not answered to their end, in their order; the first one is being answered."""
@@ -78,6 +76,7 @@ class Protocol(asyncio.Protocol):
         self._state.connections.add(self)  # type: ignore[arg-type]  # it is told to shut down, and nothing else
         self._connection = Connection(transport, FlowControl(transport), self._state, self._answered)
         self._server, self._client = get_local_addr(transport), get_remote_addr(transport)
+        self._unread = Unread(self._loop, transport)
         self._receiving.set(HEADERS_S)
         self._idle.add(transport)
 
@@ -86,7 +85,7 @@ class Protocol(asyncio.Protocol):
         self._state.connections.discard(self)
         self._idle.discard(self._connection.transport)
         self._receiving.stop()
-        self._writing.stop()
+        self._unread.stop()
         if self._probing:
             self._probing.cancel()
         self._disconnect()
@@ -109,7 +108,7 @@ class Protocol(asyncio.Protocol):
     # -- time
 
     def _cut(self) -> None:
-        """Close a connection whose client is too slow; also one that is closed once its client has read all."""
+        """Close a connection whose client is too slow."""
         self._connection.transport.abort()
 
     def _too_late(self) -> None:
@@ -122,11 +121,11 @@ class Protocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Wait for a client that leaves much unread."""
         self._connection.flow.pause_writing()
-        self._writing.set(WRITE_S)
+        self._unread.watch()
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._writing.clear()
+        self._unread.clear()
         self._connection.flow.resume_writing()
 
     # -- what is received

@@ -1,0 +1,29 @@
+"""What was sent to a client that may not read it."""
+
+import asyncio  # noqa: TID251 - a transport's buffer is looked at
+
+from antiphon.api.deadline import Deadline
+
+WRITE_S = 30.0
+"""How long a client may read nothing of what was sent."""
+
+
+class Unread(Deadline):
+    """Cuts a connection whose client reads nothing. One that reads may take as long as it needs for a large answer."""
+
+    __slots__ = ("_bytes", "_transport")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        super().__init__(loop, self._look)
+        self._transport, self._bytes = transport, 0
+
+    def watch(self) -> None:
+        """See that it reads on; until `clear`."""
+        self._bytes = self._transport.get_write_buffer_size()
+        self.set(WRITE_S)
+
+    def _look(self) -> None:
+        if self._transport.get_write_buffer_size() < self._bytes:
+            self.watch()
+        else:
+            self._transport.abort()  # Also one that is closed once all is read.
