@@ -253,7 +253,7 @@ def test_a_client_that_leaves_the_end_of_its_last_answer_unread_is_cut(stage):
 
 @pytest.mark.parametrize("headers", [(), ("Connection: close",)], ids=["kept", "closed"])
 def test_a_client_that_reads_a_large_answer_slowly_is_not_cut(stage, headers):
-    """OVER-05: it is, when it reads nothing."""
+    """OVER-05: it is, when it reads hardly anything."""
     with socket.socket() as link:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         link.connect(("127.0.0.1", stage.port))

@@ -5,11 +5,12 @@ import asyncio  # noqa: TID251 - a transport's buffer is looked at
 from antiphon.api.deadline import Deadline
 
 WRITE_S = 30.0
-"""How long a client may read nothing of what was sent."""
+LEAST_BYTES = 65_536
+"""How much of what waits for it a client must read in that time, where there is so much."""
 
 
 class Unread(Deadline):
-    """Cuts a connection whose client reads nothing. One that reads may take as long as it needs for a large answer."""
+    """Cuts a connection whose client hardly reads. One that does may take as long as it needs for a large answer."""
 
     __slots__ = ("_bytes", "_transport")
 
@@ -23,7 +24,7 @@ class Unread(Deadline):
         self.set(WRITE_S)
 
     def _look(self) -> None:
-        if self._transport.get_write_buffer_size() < self._bytes:
+        if self._bytes - self._transport.get_write_buffer_size() >= LEAST_BYTES:
             self.watch()
         else:
             self._transport.abort()  # Also one that is closed once all is read.
