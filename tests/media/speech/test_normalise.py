@@ -396,8 +396,10 @@ def test_hostile_text_takes_time_in_proportion_to_its_length(piece):
 
 
 @pytest.mark.parametrize("piece", ["1", "*", "("])
-def test_a_hundred_thousand_of_the_same_sign_take_under_half_a_second(piece):
-    assert min(_seconds(piece, 100_000) for _ in range(3)) < 0.5
+def test_a_hundred_thousand_of_the_same_sign_take_no_more_time_than_three_times_as_many_words(piece):
+    """By the processor's time: 0.9 s beside 0.6 on a slow machine."""
+    signs, words = zip(*((_seconds(piece, 100_000), _seconds("word ", 100_000)) for _ in range(3)), strict=True)
+    assert min(signs) < 3 * min(words)
 
 
 def _seconds(piece, length):
