@@ -57,8 +57,7 @@ def _cost(gateway: Gateway, seconds: float, *, is_streamed: bool) -> tuple[float
     loaded = gateway.load(CONNECTIONS, seconds, is_streamed=is_streamed)
     after = _cpu_us(gateway.pid)
     assert not loaded.failed, f"{loaded.failed} failed"
-    count = loaded.requests_per_s * seconds
-    return (after[0] - before[0]) / count, (after[1] - before[1]) / count
+    return (after[0] - before[0]) / loaded.count, (after[1] - before[1]) / loaded.count
 
 
 def _parts(gateway: Gateway, seconds: float, *, is_streamed: bool) -> dict[str, float]:

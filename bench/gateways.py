@@ -211,6 +211,7 @@ def in_turn(
             middle("p50_ms", runs),
             middle("p99_ms", runs),
             sum(run.failed for run in runs),
+            sum(run.count for run in runs),
         )
         for name, runs in seen.items()
     }
