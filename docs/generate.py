@@ -39,7 +39,8 @@ def every_error(kind: type[errors.AntiphonError] = errors.AntiphonError) -> list
 
 def errors_page() -> str:
     rows = []
-    for kind in sorted(every_error()[1:], key=lambda kind: (kind.status, kind.__name__)):
+    told = [kind for kind in every_error()[1:] if kind is not errors.Unavailable]  # of that one only its kinds are told
+    for kind in sorted(told, key=lambda kind: (kind.status, kind.__name__)):
         retry = {None: "–", False: "`x-should-retry: false`", True: "`Retry-After`, `x-ratelimit-reset`"}[
             kind.should_retry
         ]
@@ -52,6 +53,7 @@ def errors_page() -> str:
             "Generated from `src/antiphon/domain/errors.py` by `make docs`. Every error of every route has the body",
             '`{"detail": …, "error": {"message", "type", "param", "code", "detail"}}`. For 422 `detail` is a list of',
             "`{loc, msg, type}` and `code` is the first finding's own; for the others it is the message.",
+            "Where a model takes a field but not its value, 400 has the code `unsupported_value`.",
             "",
             "| status | type | code | when | retry headers |",
             "|---|---|---|---|---|",
