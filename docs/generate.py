@@ -9,8 +9,11 @@ from antiphon.domain import errors
 from antiphon.domain.media import HEARD_HZ, HEARD_TOKEN_S, SPEECH_KEPT_S, SPOKEN_HZ, SPOKEN_TOKEN_S
 from antiphon.engines.llamacpp.engine import FEATURES, THINKING_TOKENS
 from antiphon.engines.scripted import ScriptedEngine
+from antiphon.engines.upstream.calling import MOST_WAIT_S
 from antiphon.engines.upstream.dialects import DIALECTS, KNOWN
 from antiphon.engines.upstream.endpoints import COOL_S, FAILURES, MOST_COOL_S
+from antiphon.engines.upstream.probing import PROBE_S
+from antiphon.engines.upstream.refusals import MOST_RETRY_AFTER_S
 from antiphon.media.images import MOST_PIXELS
 from antiphon.media.lab import PDF_PAGES, PDF_PICTURES, SIDES, TEXT_CHARS
 from antiphon.media.sounds import MOST_CHANNELS, MOST_S
@@ -150,10 +153,26 @@ What holds for all of them:
   piece that came.
 - Nothing of an upstream's errors is passed on. What it refuses is 400, naming the field where it names one of ours; its
   401, 403, 404 and 5xx are 502, since they are no fault of the client's; 429, 503 and 529 are 503 with its
-  `Retry-After`.
-- A request that no server has begun to answer is sent `tries` times. After {FAILURES} failures in a row an endpoint is
-  left alone for {COOL_S:.0f} s, then for twice as long, up to {MOST_COOL_S:.0f} s; one request at a time tries it.
+  `Retry-After` ({MOST_RETRY_AFTER_S} s at most, 1 s where it has none).
 - When a prediction ends early, its connection is closed at once, which is how servers learn of it.
+
+## Several servers, and servers that fail
+
+`endpoints` are several servers of one version. They have turns by `weight`: of three requests one of weight 2 gets two
+and one of weight 1 the third. The options stand in [configuration](configuration.md).
+
+- **Tries.** A request that no server has begun to answer is sent `tries` times at most, the next time to another
+  endpoint where there is one: after no connection, one that broke before an answer began, 429, 503 or 529. A
+  `Retry-After` of up to {MOST_WAIT_S} s is waited for; with a longer one, or a 429 without any, the client is told
+  at once. After another 5xx, or the silence of `silence_s`, nothing is tried again.
+- **Breaker.** After {FAILURES} failures in a row (no connection, a broken one, silence, 5xx) an endpoint is left
+  alone for {COOL_S:.0f} s, then for twice as long, up to {MOST_COOL_S:.0f} s; one request at a time tries it. While
+  all are left alone, clients hear 503 `engine_unavailable` at once, with a `Retry-After` until the next trial;
+  `/readyz` is 503 until one answers.
+- **Probes.** At the start, and every `probe_s` where nobody has asked it since or it is left alone, an endpoint is
+  asked for `/models`. With an answer below 500 within {PROBE_S:.0f} s it has its turns again, until one more failure;
+  anything else is a failure. The log says once that a server cannot be reached, does not accept the key, or lists no
+  such model.
 """
 
 
