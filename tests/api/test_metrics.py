@@ -89,6 +89,15 @@ def test_the_dashboard_asks_for_nothing_that_is_not_told(tmp_path):
         assert_all_the_dashboard_asks_for(metrics(server))
 
 
+def test_the_page_names_every_metric_and_no_other(tmp_path):
+    with serving(tmp_path, CONFIG) as server:
+        server.chat("test/hello")
+        told = set(re.findall(r"^# HELP (\w+)", metrics(server), re.MULTILINE))
+    page = (Path(__file__).parents[2] / "docs" / "watching.md").read_text()
+    named = set(re.findall(r"`((?:antiphon|gen_ai_server)_\w+)`", page))
+    assert named == {name for name in told if not name.endswith("_created")}
+
+
 def test_what_waits_and_what_runs_is_told_while_it_does(tmp_path):
     with serving(tmp_path, CONFIG) as server:
         body = {"model": "test/narrow", "messages": [{"role": "user", "content": "Hi"}]}
