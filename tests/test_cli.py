@@ -108,6 +108,7 @@ def test_the_first_start_makes_a_key_and_the_second_does_not(tmp_path):
         server.key = key
         assert server.chat("test/hello").status_code == 200
         assert f"Bearer {key}" in server.banner
+        assert "make more with: antiphon keys create --account NAME)" in server.banner
         assert key not in server.log.read_text()
     with serving(tmp_path, SCRIPTED, ANTIPHON_API_KEY="") as server:
         assert "key  " not in server.banner

@@ -53,6 +53,8 @@ __all__ = ("FAILURES", "bind", "prepare", "run", "share", "work")
 
 FAILURES = (PortTaken, StoreUnfit, StorageUnavailable, WeightsError, EngineFailed, SettingsError)
 """Why a server cannot start; each one's message is one line."""
+MORE_KEYS = "antiphon keys create --account NAME"
+"""What makes one."""
 
 
 async def run(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -233,7 +235,7 @@ async def _first_key(settings: Settings, keys: SqlKeys) -> str | None:
     if not settings.server.is_loopback:
         raise StoreUnfit(
             f"{settings.server.host} can be reached by other machines: make a key first "
-            "(antiphon keys create --account NAME) or set ANTIPHON_API_KEY"
+            f"({MORE_KEYS}) or set ANTIPHON_API_KEY"
         )
     return await keys.create(ADMIN, "made by the first start")
 
@@ -261,7 +263,7 @@ def _banner(settings: Settings, port: int, key: str | None) -> str:
         "Antiphon is ready.",
         f"  base URL  {base_url}",
         *(f"  model     {name}" for name in settings.models),
-        *([f"  key       {key}", "            (shown this once; make more with: antiphon keys create)"] if key else []),
+        *([f"  key       {key}", f"            (shown this once; make more with: {MORE_KEYS})"] if key else []),
         "",
         f"{curl} -d {shlex.quote(body)}",
         "",

@@ -165,7 +165,8 @@ def _limits(written: list[str]) -> KeyLimits:
         except ValueError:
             read[name] = math.nan
         if not 0 < read[name] <= MOST_LIMIT or not (is_whole or name == "requests_per_s"):
-            _fail(f"{name} should be a number above 0, a whole one but for requests_per_s")
+            kind = "number" if name == "requests_per_s" else "whole number"
+            _fail(f"{name} should be a {kind} above 0, and {MOST_LIMIT:,} at most")
     return KeyLimits(**read)
 
 

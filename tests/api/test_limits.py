@@ -215,12 +215,21 @@ def test_a_limit_that_is_set_or_lifted_is_noticed_by_a_running_server(server):
 
 
 @pytest.mark.parametrize(
-    "limit", ["tokens=5", "concurrent=0", "concurrent=1.5", "requests_per_s=-1", "concurrent=x", "requests_per_s=nan"]
+    ("limit", "said"),
+    [
+        ("tokens=5", "'tokens' is no limit"),
+        ("concurrent=0", "concurrent should be a whole number above 0"),
+        ("concurrent=1.5", "concurrent should be a whole number above 0"),
+        ("requests_per_s=-1", "requests_per_s should be a number above 0"),
+        ("concurrent=x", "concurrent should be a whole number above 0"),
+        ("requests_per_s=nan", "requests_per_s should be a number above 0"),
+    ],
 )
-def test_a_limit_that_is_none_is_one_line(server, limit):
+def test_a_limit_that_is_none_is_one_line_that_says_why(server, limit, said):
     made = antiphon(server.home, "keys", "create", "--account", "team", f"--limit={limit}")
     assert made.returncode == 1
-    assert len(made.stderr.splitlines()) == 1
+    (line,) = made.stderr.splitlines()
+    assert said in line
 
 
 def test_what_one_process_spent_is_refused_by_another_and_after_a_restart(pair):
