@@ -102,6 +102,40 @@ def test_check_says_what_is_wrong_with_a_file_and_when_nothing_is(tmp_path):
     assert len(done.stderr.splitlines()) == 2
 
 
+UNFIT = """
+[[models."a/one".versions]]
+number = 1
+engine = "upstream"
+base_url = "http://127.0.0.1:9/v1"
+model = "m"
+api_key_env = "NOT_SET_HERE"
+{option}
+[[models."a/two".versions]]
+number = 1
+engine = "scripted"
+script = {script}
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "script", "said"),
+    [
+        ('has = ["sight"]', "{}", "a/one:1: sight is no feature"),
+        ('headers = { Host = "x" }', "{}", "a/one:1: the header 'host' cannot be set"),
+        ("", "{ tokkens = [] }", "a/two:1: its script is wrong"),
+    ],
+)
+def test_check_finds_what_no_engine_can_be_made_of_and_needs_no_keys(tmp_path, option, script, said):
+    file = tmp_path / "unfit.toml"
+    file.write_text(UNFIT.format(option=option, script=script))
+    done = antiphon(tmp_path, "check", str(file))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{file}: {said}")
+    file.write_text(UNFIT.format(option="", script="{}"))
+    assert antiphon(tmp_path, "check", str(file)).returncode == 0
+
+
 def test_the_first_start_makes_a_key_and_the_second_does_not(tmp_path):
     with serving(tmp_path, SCRIPTED, ANTIPHON_API_KEY="") as server:
         key = next(line.split()[1] for line in server.banner.splitlines() if line.strip().startswith("key "))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,15 +85,34 @@ def serve() -> None:
     _run(run(settings, typer.echo), *server.FAILURES, workers.WorkerFailed)
 
 
+def _fail_with(findings: Iterable[str]) -> NoReturn:
+    for finding in findings:
+        typer.echo(finding, err=True)
+    raise SystemExit(1)
+
+
+def _unfit(settings: Settings) -> Iterator[str]:
+    """What the start would find wrong with a version beside its files and keys."""
+    from antiphon.domain.errors import EngineFailed  # noqa: PLC0415
+    from antiphon.engines.catalogue import judge  # noqa: PLC0415
+
+    for name, model in settings.models.items():
+        for version in model.versions:
+            try:
+                judge(version.engine, f"{name}:{version.number}", version.options)
+            except EngineFailed as error:
+                yield f"{settings.source}: {error.message}"
+
+
 @app.command()
 def check(file: Annotated[Path | None, typer.Argument(help="A configuration file.")] = None) -> None:
     """Say what is wrong with a configuration."""
     try:
         settings = read_settings(file=file)
     except SettingsError as error:
-        for finding in error.findings:
-            typer.echo(finding, err=True)
-        raise SystemExit(1) from None
+        _fail_with(error.findings)
+    if findings := list(_unfit(settings)):
+        _fail_with(findings)
     versions = sum(len(model.versions) for model in settings.models.values())
     typer.echo(f"{settings.source}: ok: {len(settings.models)} models, {versions} versions")
 

@@ -46,12 +46,16 @@ def _llamacpp(definition: Definition) -> Engine:
 
 
 def _scripted(definition: Definition) -> Engine:
+    return _script(definition.model, definition.options)
+
+
+def _script(model: str, options: Mapping[str, Any]) -> Engine:
     from antiphon.engines.scripted import ScriptedEngine  # noqa: PLC0415
 
     try:
-        return ScriptedEngine(definition.options.get("script"))
+        return ScriptedEngine(options.get("script"))
     except ValueError as error:
-        raise EngineFailed(f"{definition.model}: its script is wrong: {error}") from error
+        raise EngineFailed(f"{model}: its script is wrong: {error}") from error
 
 
 def _upstream(definition: Definition) -> Engine:
@@ -65,3 +69,17 @@ ENGINES: Mapping[str, Callable[[Definition], Engine]] = MappingProxyType(
     {"llamacpp": _llamacpp, "scripted": _scripted, "upstream": _upstream}
 )
 """Each kind, to what makes one. Raises EngineFailed where the definition does not do."""
+
+
+def judge(kind: str, model: str, options: Mapping[str, Any]) -> None:
+    """See whether an engine could be made, as far as that is known without its files and keys.
+
+    Raises:
+        EngineFailed: it could not.
+    """
+    from antiphon.engines.upstream.options import judge_options  # noqa: PLC0415
+
+    if kind == "upstream":
+        judge_options(model, options)
+    elif kind == "scripted":
+        _script(model, options)

@@ -44,19 +44,28 @@ class Options:
         return f"<Options of {self.version}>"
 
 
+def judge_options(version: str, configured: Mapping[str, Any]) -> None:
+    """See that a version's table can be kept to; where its key is kept is not looked at.
+
+    Raises:
+        EngineFailed: it names a feature or header that cannot be.
+    """
+    unknown = [name for name in (*configured["has"], *configured["lacks"]) if name not in KNOWN]
+    if unknown:
+        raise EngineFailed(f"{version}: {unknown[0]} is no feature; there are: {', '.join(sorted(KNOWN))}")
+    for name, value in configured["headers"].items():
+        if name.lower() in _OURS or not _HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            raise EngineFailed(f"{version}: the header {name.lower()!r} cannot be set")
+
+
 def read_options(version: str, configured: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Options:
     """Read a version's table.
 
     Raises:
         EngineFailed: it names a feature or header that cannot be, or its key is not where it should be.
     """
-    unknown = [name for name in (*configured["has"], *configured["lacks"]) if name not in KNOWN]
-    if unknown:
-        raise EngineFailed(f"{version}: {unknown[0]} is no feature; there are: {', '.join(sorted(KNOWN))}")
+    judge_options(version, configured)
     headers = {name.lower(): value for name, value in configured["headers"].items()}
-    for name, value in headers.items():
-        if name in _OURS or not _HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
-            raise EngineFailed(f"{version}: the header {name!r} cannot be set")
     key = read_key(version, configured["api_key_env"], configured["api_key_file"], environment)
     if key is not None:
         headers["authorization"] = f"Bearer {key}"
