@@ -183,8 +183,8 @@ and one of weight 1 the third. The options stand in [configuration](configuratio
   `/readyz` is 503 until one answers.
 - **Probes.** At the start, and every `probe_s` where nobody has asked it since or it is left alone, an endpoint is
   asked for `/models`. With an answer below 500 within {PROBE_S:.0f} s it has its turns again, until one more failure;
-  anything else is a failure. The log says once that a server cannot be reached, does not accept the key, or lists no
-  such model.
+  anything else is a failure. The log says which server cannot be reached, fails, does not accept the key or lists no
+  such model, and when it is well again.
 """
 
 

@@ -1,6 +1,7 @@
 """Several servers behind one version: whose turn it is, who is left alone, and how one that failed comes back."""
 
 import itertools
+import json
 import time
 
 import pytest
@@ -101,6 +102,27 @@ def test_a_trial_that_teaches_nothing_leaves_room_for_the_next(tmp_path, steps):
             time.sleep(0.1)
         until(lambda: server.chat("up/one").status_code == 200, 3)
     upstream.close()
+
+
+def test_the_log_says_which_server_went_and_came_back_each_time(tmp_path, pair):
+    one, two = pair
+    well = plain({"data": [{"id": "there"}]})
+    one.models = two.models = well
+    config = behind(pair, 1, 1).replace("probe_s = 0.0", "probe_s = 0.1")
+    place = two.url.removeprefix("http://").removesuffix("/v1")
+    with serving(tmp_path, config) as server:
+
+        def told():
+            lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+            return [(line["event"], line["server"]) for line in lines if line["event"].startswith("upstream")]
+
+        steps = [([CLOSE], "cannot be reached"), (well, "is well again")] * 2
+        steps += [(plain({}, 500), "fails"), (plain({}, 401), "does not accept the key")]
+        steps += [(plain({"data": [{"id": "other"}]}), "lists no such model")]
+        for count, (two.models, _) in enumerate(steps, 1):
+            until(lambda count=count: len(told()) >= count)
+        time.sleep(0.5)
+        assert told() == [(f"upstream {said}", place) for _, said in steps]
 
 
 def test_servers_that_hang_hold_no_start_up(tmp_path):

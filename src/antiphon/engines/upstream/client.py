@@ -38,8 +38,8 @@ class Resource:
         self.is_tls = parts.scheme == "https"
         self.port = parts.port or (443 if self.is_tls else 80)
         named = f"[{self.host}]" if ":" in self.host else self.host
-        host = named if parts.port is None else f"{named}:{parts.port}"
-        self._head = f" {parts.path} HTTP/1.1\r\nhost: {host}\r\n".encode("latin-1") + _lines(headers)
+        self.place = named if parts.port is None else f"{named}:{parts.port}"
+        self._head = f" {parts.path} HTTP/1.1\r\nhost: {self.place}\r\n".encode("latin-1") + _lines(headers)
 
     def get(self) -> bytes:
         """Give a request for it."""

@@ -42,7 +42,8 @@ class Prober:
         self, client: Client, endpoints: Endpoints, options: Options, tell_kind: Callable[[str], None]
     ) -> None:
         self._client, self._endpoints, self._options, self._tell_kind = client, endpoints, options, tell_kind
-        self._told: set[str] = set()
+        self._told: dict[Endpoint, str] = {}
+        """What was said last to be wrong with each; empty where it was well again."""
         self._is_listed = False
         """Whether any list was read: before that nobody knows of what kind the server is."""
         self.has_looked = anyio.Event()
@@ -73,15 +74,18 @@ class Prober:
                 status, body = await self._list(endpoint)
         except (Unreachable, BrokeOff, Silent, TimeoutError):
             endpoint.failed()
-            self._warn_once("upstream cannot be reached")
+            self._tell(endpoint, "upstream cannot be reached")
             return
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             endpoint.failed()
+            self._tell(endpoint, "upstream fails")
             return
         endpoint.seen()
+        is_there = self._read(body)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            self._warn_once("upstream does not accept the key")
-        self._read(body)
+            self._tell(endpoint, "upstream does not accept the key")
+        else:
+            self._tell(endpoint, "" if is_there else "upstream lists no such model")
 
     async def _list(self, endpoint: Endpoint) -> tuple[int, bytes]:
         connection = await self._client.ask(endpoint.models, endpoint.models.get())
@@ -93,19 +97,22 @@ class Prober:
         finally:
             self._client.give_back(endpoint.models, connection)
 
-    def _read(self, body: bytes) -> None:
+    def _read(self, body: bytes) -> bool:
+        """Learn from a list of models; give whether ours may be there."""
         try:
             listed = _LIST.decode(body).data or []
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return
+            return True
         self._is_listed = True
         kinds = {kind for one in listed if isinstance(one.owned_by, str) and (kind := OWNERS.get(one.owned_by))}
         if len(kinds) == 1:
             self._tell_kind(kinds.pop())
-        if listed and self._options.model not in {one.id for one in listed}:
-            self._warn_once("upstream lists no such model")
+        return not listed or self._options.model in {one.id for one in listed}
 
-    def _warn_once(self, event: str) -> None:
-        if event not in self._told:
-            self._told.add(event)
-            _log.warning(event, model=self._options.version)
+    def _tell(self, endpoint: Endpoint, wrong: str) -> None:
+        """Write a line when something else is wrong with an endpoint than was before, or nothing is any more."""
+        before, self._told[endpoint] = self._told.get(endpoint, ""), wrong
+        if wrong and wrong != before:
+            _log.warning(wrong, model=self._options.version, server=endpoint.models.place)
+        elif before and not wrong:
+            _log.info("upstream is well again", model=self._options.version, server=endpoint.models.place)
