@@ -23,6 +23,7 @@ from antiphon.core.predict import Predictor
 from antiphon.core.registry import Registry
 from antiphon.core.senses import Senses
 from antiphon.domain.errors import EngineFailed, StorageUnavailable
+from antiphon.domain.limits import ADMIN
 from antiphon.domain.prediction import CancelReason
 from antiphon.domain.record import Record
 from antiphon.meters.prometheus import Meters
@@ -38,7 +39,7 @@ from antiphon.store.database import Database
 from antiphon.store.files import open_files
 from antiphon.store.idempotency import SqlIdempotency
 from antiphon.store.keeping import Keeper, Retention
-from antiphon.store.keys import ADMIN, SqlKeys, open_keys
+from antiphon.store.keys import SqlKeys, open_keys
 from antiphon.store.recorder import Recorder
 from antiphon.store.records import LoggedRecords
 from antiphon.store.rooms import open_rooms

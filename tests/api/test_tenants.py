@@ -228,6 +228,15 @@ def test_an_owner_s_list_and_the_list_of_all_leave_private_models_out(ann, agent
     assert seen(hidden, "hermit") == seen(unknown, "noowner")
 
 
+def test_metrics_tell_of_a_private_model_to_its_account_and_to_the_admin_only(pair, ann, asked):
+    with client_of(asked, key_of(pair[0], "somebody")) as owner:
+        assert "test/secret" in owner.get("/metrics").text
+    assert "test/secret" in asked.get("/metrics").text
+    told = ann.get("/metrics").text
+    assert "test/hello" in told
+    assert "test/secret" not in told
+
+
 def test_a_departure_from_the_queue_leaves_who_is_answered_alone(kept, keys, ben):
     """TEN-05; one slot."""
 

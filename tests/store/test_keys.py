@@ -7,8 +7,9 @@ import anyio
 import pytest
 
 from antiphon.domain.errors import StorageUnavailable
+from antiphon.domain.limits import ADMIN
 from antiphon.store import keys as module
-from antiphon.store.keys import ADMIN, open_keys
+from antiphon.store.keys import open_keys
 
 
 def run(path, use, bootstrap=None):

@@ -1,10 +1,11 @@
 """The small endpoints: health, and what is measured."""
 
 import anyio
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from antiphon.api.services import Services
 from antiphon.domain.errors import StorageUnavailable
+from antiphon.domain.limits import ADMIN
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -24,9 +25,11 @@ def router(services: Services) -> APIRouter:
         return {"status": status}
 
     @routes.get("/metrics", tags=["health"], summary="What is measured, as Prometheus reads it")
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
+        account = request.state.account
+        hidden = frozenset() if account == ADMIN else services.registry.hidden_from(account)
         # In a thread: it takes milliseconds, and answers must not wait for it.
-        return Response(await anyio.to_thread.run_sync(services.metrics), media_type=METRICS_TYPE)
+        return Response(await anyio.to_thread.run_sync(services.metrics, hidden), media_type=METRICS_TYPE)
 
     return routes
 

@@ -43,8 +43,8 @@ class Services:
     """The longest any prediction may take; models and clients may ask for less."""
     is_store_well: Callable[[], bool]
     """Whether the store could be read and written when that was last tried."""
-    metrics: Callable[[], bytes]
-    """Gives what is measured, as Prometheus reads it."""
+    metrics: Callable[[frozenset[str]], bytes]
+    """Gives what is measured, as Prometheus reads it, but nothing of the models whose ids it is given."""
     trace_ratio: float | None
     """Which share of the traces that begin here is sampled; None where there are no traces."""
     has_records: bool

@@ -51,6 +51,11 @@ class Registry:
         """The models an account may know of, in the order they were configured."""
         return [offer.model for offer in self._offers.values() if offer.model.is_visible_to(account)]
 
+    def hidden_from(self, account: str) -> frozenset[str]:
+        """The ids of those that it may not know of."""
+        models = (offer.model for offer in self._offers.values())
+        return frozenset(model.id for model in models if not model.is_visible_to(account))
+
     def resolve(self, name: ModelName, account: str) -> Resolved:
         """Find what a name means to an account.
 

@@ -39,6 +39,10 @@ class KeyLimits:
 NO_LIMITS = KeyLimits()
 
 
+ADMIN = "admin"
+"""The account of whoever runs the server: of the bootstrap key, and of whom the metrics are told whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """Who asks."""

@@ -5,11 +5,12 @@ Names with `gen_ai_` are those of OpenTelemetry's semantic conventions for gener
 names begin with `antiphon_`.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.registry import Collector
 
 from antiphon.core.groups import companions
 from antiphon.core.registry import Registry
@@ -19,6 +20,8 @@ from antiphon.domain.prediction import Status
 from antiphon.meters.shared import is_shared, of_all
 from antiphon.meters.standing import Standing
 
+MODEL = "gen_ai_request_model"
+"""The label."""
 LOOK_S = 1.0
 """How old may be what a worker tells of another's queues."""
 _LONG_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -42,13 +45,13 @@ class Meters:
         self._ended = Counter(
             "antiphon_predictions",
             "Predictions that have ended, by how, and by the code of what went wrong.",
-            ("gen_ai_request_model", "status", "reason", "error_type"),
+            (MODEL, "status", "reason", "error_type"),
             registry=self._collected,
         )
         self._tokens = Counter(
             "antiphon_tokens",
             "Tokens, by what they were: input and output are the whole, the others are parts of these.",
-            ("gen_ai_request_model", "gen_ai_token_type"),
+            (MODEL, "gen_ai_token_type"),
             registry=self._collected,
         )
         self._duration = self._histogram("gen_ai_server_request_duration", "From a prediction's beginning to its end.")
@@ -74,7 +77,7 @@ class Meters:
             await anyio.sleep(LOOK_S)
 
     def _histogram(self, name: str, about: str, borders_s: Sequence[float] = _LONG_S) -> Histogram:
-        label = ("gen_ai_request_model",)
+        label = (MODEL,)
         return Histogram(f"{name}_seconds", about, label, buckets=borders_s, registry=self._collected)
 
     def ended(self, running: Running) -> None:
@@ -102,10 +105,24 @@ class Meters:
             found = self._models[model] = _Model(model, self._ended, self._tokens, *series)
         return found
 
-    def written(self) -> bytes:
-        """Give everything in Prometheus' text format."""
+    def written(self, hidden: Container[str] = ()) -> bytes:
+        """Give everything in Prometheus' text format, but nothing of some models."""
         self._standing.look()
-        return generate_latest(of_all(self._collected))
+        told = CollectorRegistry(auto_describe=False)
+        told.register(_Told(of_all(self._collected), hidden))
+        return generate_latest(told)
+
+
+class _Told(Collector):
+    """What is measured, without some models."""
+
+    def __init__(self, measured: CollectorRegistry, hidden: Container[str]) -> None:
+        self._measured, self._hidden = measured, hidden
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._measured.collect():
+            metric.samples = [one for one in metric.samples if one.labels.get(MODEL) not in self._hidden]
+            yield metric
 
 
 class _Model:

@@ -21,14 +21,12 @@ from sqlalchemy import Connection, insert, select, text, update
 
 from antiphon.core.ports import Key
 from antiphon.domain.errors import StorageUnavailable
-from antiphon.domain.limits import NO_LIMITS, Holder, KeyLimits
+from antiphon.domain.limits import ADMIN, NO_LIMITS, Holder, KeyLimits
 from antiphon.store.database import Database, open_database, sqlite_path
 from antiphon.store.tables import facts, keys
 from antiphon.store.unfit import StoreUnfit
 
 PREFIX = "sk-antiphon-"
-ADMIN = "admin"
-"""The account of the bootstrap key."""
 _BOOTSTRAP = Holder(ADMIN, "bootstrap")
 FRESH_S = 2.0
 """How long a verdict is believed, and so how long a revoked key may still work."""
