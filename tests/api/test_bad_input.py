@@ -215,6 +215,16 @@ def test_a_body_over_the_limit_is_a_413_that_its_sender_gets_to_read(stage, anno
     lives(stage)
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"), [({"authorization": "Bearer sk-wrong"}, 401), ({"content-type": "text/plain"}, 415)]
+)
+def test_the_sender_of_a_large_body_that_is_refused_unread_is_not_held_up(stage, headers, status):
+    """It sends to the end before it reads: also what nobody waits for must be taken."""
+    answer = stage.post(b"x" * 16_000_000, headers=headers, timeout=10)
+    assert_fault(answer, status)
+    assert "connection" not in answer.headers
+
+
 def test_text_has_a_smaller_limit_than_inline_media(stage):
     text = stage.chat("test/hello", "x" * (5 * 1024 * 1024))
     assert_fault(text, 413)

@@ -99,9 +99,10 @@ class Exchange(RequestResponseCycle):
 
     def take(self, data: bytes) -> int:
         """Take a piece of its body; give how many bytes wait to be read."""
-        if not self.response_complete:
-            self.body += data
-            self.message_event.set()
+        if self.response_complete:
+            return 0  # Nobody reads any more: were it waited for, its sender would hang until it is cut.
+        self.body += data
+        self.message_event.set()
         return len(self.body)
 
     def take_end(self) -> None:
