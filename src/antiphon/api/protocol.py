@@ -78,12 +78,12 @@ class Protocol(asyncio.Protocol):
         self._server, self._client = get_local_addr(transport), get_remote_addr(transport)
         self._unread = Unread(self._loop, transport)
         self._receiving.set(HEADERS_S)
-        self._idle.add(transport)
+        self._idle.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever is at work for this client."""
         self._state.connections.discard(self)
-        self._idle.discard(self._connection.transport)
+        self._idle.discard(self)
         self._receiving.stop()
         self._unread.stop()
         if self._probing:
@@ -103,7 +103,13 @@ class Protocol(asyncio.Protocol):
         if self._exchanges:
             self._exchanges[-1].keep_alive = False
         else:
-            self._connection.transport.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close it in order: once its client has read all that was said, or is found not to read it."""
+        self._connection.transport.close()
+        if self._connection.transport.get_write_buffer_size():
+            self._unread.watch()
 
     # -- time
 
@@ -114,7 +120,7 @@ class Protocol(asyncio.Protocol):
     def _too_late(self) -> None:
         """Close one whose client was, or has nothing more to ask."""
         if self._patience_s is None:
-            self._connection.transport.close()
+            self.close()
         else:
             self._cut()
 
@@ -124,8 +130,9 @@ class Protocol(asyncio.Protocol):
         self._unread.watch()
 
     def resume_writing(self) -> None:
-        """Go on."""
-        self._unread.clear()
+        """Go on; to the end of what is left, where nothing comes behind it."""
+        if not self._connection.transport.is_closing():
+            self._unread.clear()
         self._connection.flow.resume_writing()
 
     # -- what is received
@@ -163,7 +170,7 @@ class Protocol(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Begin to receive a request. This and what follows is called by the parser."""
-        self._idle.discard(self._connection.transport)
+        self._idle.discard(self)
         self._in_head, self._patience_s, self._is_new = True, HEADERS_S, True
         self._head_bytes = self._sent_bytes = self._body_bytes = 0
         self._target, self._headers = b"", []
@@ -232,31 +239,29 @@ class Protocol(asyncio.Protocol):
         """Go on to the next request, or wait for it."""
         self._exchanges.popleft()
         connection = self._connection
-        if connection.transport.is_closing():
+        if connection.transport.is_closing() or (self._has_shut and not self._exchanges):
+            self.close()
             return
         connection.flow.resume_reading()
         if self._exchanges:
             self._start(self._exchanges[0])
-        elif self._has_shut:
-            connection.transport.close()
         else:
             if self._patience_s is None:
                 self._receiving.set(KEEP_ALIVE_S)
             if not self._in_head:  # else the next request has begun
-                self._idle.add(connection.transport)
+                self._idle.add(self)
 
     def _refuse(self) -> None:
         """Answer what the parser or we refused, in the shape of every other error, and close."""
         self._receiving.clear()
-        transport = self._connection.transport
         refusal = self._refusal or MalformedHttp("The request is not valid HTTP/1.1.")
         first = self._exchanges[0] if self._exchanges else None
         if first and (first.response_started or not first.more_body):
-            transport.close()  # an earlier answer is made or written: nothing may be mixed into it, or stand for it
+            self.close()  # an earlier answer is made or written: nothing may be mixed into it, or stand for it
             return
         self._disconnect()
-        transport.write(refused(refusal))
-        transport.close()
+        self._connection.transport.write(refused(refusal))
+        self.close()
 
     # -- who is still there
 

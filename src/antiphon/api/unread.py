@@ -10,7 +10,10 @@ LEAST_BYTES = 65_536
 
 
 class Unread(Deadline):
-    """Cuts a connection whose client hardly reads. One that does may take as long as it needs for a large answer."""
+    """Cuts a connection whose client hardly reads. One that does may take as long as it needs for a large answer.
+
+    A connection that is closed counts too: it stays until all is read.
+    """
 
     __slots__ = ("_bytes", "_transport")
 
@@ -27,4 +30,4 @@ class Unread(Deadline):
         if self._bytes - self._transport.get_write_buffer_size() >= LEAST_BYTES:
             self.watch()
         else:
-            self._transport.abort()  # Also one that is closed once all is read.
+            self._transport.abort()
