@@ -149,3 +149,15 @@ def test_the_kind_of_a_server_is_learned_later_also_while_it_is_used(tmp_path):
 
         until(is_learned)
     upstream.close()
+
+
+@pytest.mark.parametrize(
+    "owner", [b"[" * 100_000 + b"]" * 100_000, b"[", b'"\xff"', b"5"], ids=["deep", "cut", "bytes", "5"]
+)
+def test_a_list_of_models_that_is_none_ends_nothing(tmp_path, owner):
+    upstream = MockUpstream()
+    upstream.models = plain(b'{"data": [{"id": "there", "owned_by": %s}]}' % owner)
+    with serving(tmp_path, version("up/one", upstream.url, probe_s=0.1)) as server:
+        until(lambda: len(upstream.looked) > 1)
+        assert server.chat("up/one").status_code == 200
+    upstream.close()

@@ -101,7 +101,7 @@ class Prober:
         """Learn from a list of models; give whether ours may be there."""
         try:
             listed = _LIST.decode(body).data or []
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return True
         self._is_listed = True
         kinds = {kind for one in listed if isinstance(one.owned_by, str) and (kind := OWNERS.get(one.owned_by))}
