@@ -1,5 +1,6 @@
 """What keys have under way in several processes: counted together, exactly, and never for a process that is dead."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -90,6 +91,27 @@ def test_what_is_refused_is_not_counted(tmp_path):
         with pytest.raises(KeyError):
             enter(rooms, "k1", refuse)
         assert enter(rooms, "k1", lambda room: (room.running, room.credit)) == (1, 5.0)
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "no space")
+
+
+def test_what_could_not_be_written_is_neither_counted_nor_forgotten(tmp_path, monkeypatch):
+    with open_rooms(tmp_path) as rooms:
+        for _ in range(2):
+            enter(rooms)
+        with monkeypatch.context() as patch:
+            patch.setattr(rooms, "_write", full_disk)
+            with pytest.raises(StorageUnavailable):
+                enter(rooms)
+            rooms.leave("k1")
+        assert enter(rooms) == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(rooms, "_write", full_disk)
+            for _ in range(2):
+                rooms.leave("k1")
+        assert enter(rooms) == 0
 
 
 class Seen(Exception):

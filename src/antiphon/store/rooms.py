@@ -65,8 +65,10 @@ class FileRooms:
     def leave(self, key_id: str) -> None:
         """Count one less. No lock is needed: nobody else writes this process's column."""
         at, held = self._held.pop(key_id)
+        if held > 1:
+            self._held[key_id] = at, held - 1
         with suppress(OSError):  # The next request of the key writes what is so.
-            self._hold(key_id, at, held - 1)
+            self._write(at, self._mine, held - 1)
 
     def clear(self) -> None:
         """Forget what a process that is dead had in this column."""
@@ -85,17 +87,14 @@ class FileRooms:
     def _change(self, bucket: int, key_id: str, use: Callable[[Room], T]) -> T:
         at, held = self._held.get(key_id) or (self._find(bucket, key_id), 0)
         _, credit, credited_at, *counts = _RECORD.unpack(os.pread(self._file, _RECORD.size, at))
+        counts[self._mine] = held  # whatever could be written of it
         room = Room(self._living(at, counts), credit, credited_at)
         said = use(room)
         # Not the whole record: another process may count one less at this moment.
         os.pwrite(self._file, _HEAD.pack(_name(key_id), room.credit, room.credited_at), at)
-        self._hold(key_id, at, held + 1)
+        self._write(at, self._mine, held + 1)
+        self._held[key_id] = at, held + 1
         return said
-
-    def _hold(self, key_id: str, at: int, held: int) -> None:
-        if held:
-            self._held[key_id] = at, held
-        self._write(at, self._mine, held)
 
     def _find(self, bucket: int, key_id: str) -> int:
         """Give where a key's record is, made if there is none."""
