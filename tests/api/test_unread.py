@@ -34,14 +34,14 @@ class Door:
 
     async def answer(self, exchange):
         exchange.begin()
-        exchange.start(200, [])
+        exchange.start(200, [], b"")
         # The system takes more in large steps, but for a small buffer of its own.
         exchange.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         left = exchange.transport.get_write_buffer_size
         while not (exchange.flow.write_paused if self.is_much else left()):
             exchange.write(b"x" * 20_000)
         assert exchange.flow.write_paused == self.is_much
-        exchange.end()
+        exchange.end(b"")
         self.left = left
 
     async def until(self, is_so):

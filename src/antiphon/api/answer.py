@@ -23,7 +23,7 @@ async def body(send: ASGISendCallable, data: bytes, *, more: bool = False) -> No
     await send({"type": "http.response.body", "body": data, "more_body": more})
 
 
-async def json(send: ASGISendCallable, status: int, data: bytes, headers: Iterable[Header] = ()) -> None:
+async def json(send: ASGISendCallable, status: int, data: bytes, headers: Iterable[Header]) -> None:
     """Send a whole JSON answer."""
     await start(send, status, [JSON, (b"content-length", b"%d" % len(data)), *headers])
     await body(send, data)

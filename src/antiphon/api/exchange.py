@@ -51,8 +51,6 @@ class Exchange(RequestResponseCycle):
     """Of its answer, once that has begun."""
     own_headers: Sequence[Header] = ()
     """What a success says beside its own: how much of a limit is left."""
-    has_left = False
-    """Whether the client has gone before all was answered."""
     _when_left: Callable[[], None] | None = None
 
     def __init__(
@@ -135,7 +133,7 @@ class Exchange(RequestResponseCycle):
             self.transport.write(head + b"\r\n" + data)
             self._complete()
 
-    def start(self, status: int, headers: Sequence[Header], data: bytes = b"") -> None:
+    def start(self, status: int, headers: Sequence[Header], data: bytes) -> None:
         """Send an answer's status and headers and the first part of its body; the length of all is not known yet."""
         if self._begins(status):
             # RFC 9112, 6.1: HTTP/1.0 knows no chunks; there the connection's end is the answer's.
@@ -148,7 +146,7 @@ class Exchange(RequestResponseCycle):
         if not self.disconnected:
             self.transport.write(self._part(data))
 
-    def end(self, data: bytes = b"") -> None:
+    def end(self, data: bytes) -> None:
         """Send the rest of its body."""
         if not self.disconnected:
             self.transport.write(self._part(data) + (_END if self.chunked_encoding else b""))
@@ -196,17 +194,17 @@ class Exchange(RequestResponseCycle):
 
     def disconnect(self) -> None:
         """The client has gone; told by whoever holds the connection."""
+        if self.disconnected:
+            return
         self.disconnected = True
         self.message_event.set()
-        if not self.has_left:
-            self.has_left = True
-            if self._when_left:
-                self._when_left()
+        if self._when_left:
+            self._when_left()
 
     def watch(self, action: Callable[[], None]) -> None:
         """Do something when the client goes; at once if it has."""
         self._when_left = action
-        if self.has_left:
+        if self.disconnected:
             action()
 
     def forget(self) -> None:

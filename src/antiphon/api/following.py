@@ -13,6 +13,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable
 from antiphon.api import answer
 from antiphon.api.heads import Header
 from antiphon.api.incoming import while_there
+from antiphon.api.pulse import KEEP_ALIVE_S
 from antiphon.api.replies import STREAM_HEADERS
 from antiphon.core.fold import Fold
 from antiphon.core.follow import FoldReader, Place, ends, follow, is_within
@@ -29,7 +30,6 @@ from antiphon.wire.places import bad_event_id, place_id, read_place_id
 from antiphon.wire.stored import asked_choices, completion_id, is_spoken, read_kept
 from antiphon.wire.wriftai import DONE_ID, INIT_ID, done_data, error_data, event_frame, failure_data, init_data
 
-KEEP_ALIVE_S = 15.0
 POLL_S = 0.5
 """How often a prediction that runs in another process is looked at."""
 

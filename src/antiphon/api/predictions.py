@@ -24,7 +24,6 @@ from antiphon.domain.errors import (
     Unavailable,
     UnknownModel,
     UnknownPrediction,
-    Unsupported,
 )
 from antiphon.domain.faults import FieldFault
 from antiphon.domain.models import ModelName
@@ -72,8 +71,6 @@ class Creation:
         need_records(services)
         if services.predictor.is_draining:
             raise Draining("The server is shutting down.")
-        if not services.has_records:
-            raise Unsupported("This server keeps no predictions.")
         # Always checked, so nothing is left to ask for; but what is not understood is not taken.
         if (header(scope, b"validate-input") or b"true").lower() not in {b"true", b"false"}:
             raise bad_header(b"validate-input", "Should be true or false.")

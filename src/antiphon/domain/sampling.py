@@ -6,8 +6,6 @@ from types import MappingProxyType
 
 from antiphon.domain.values import value
 
-MAX_TOP_LOGPROBS = 20
-MAX_STOPS = 4
 NO_BIAS: Mapping[int, float] = MappingProxyType({})
 
 

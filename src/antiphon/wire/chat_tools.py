@@ -6,8 +6,6 @@ from typing import Any
 from antiphon.domain.tools import NO_PARAMETERS, NO_TOOLS, Tool, ToolKind, Tools
 from antiphon.wire import chat_schema as schema
 
-_Named = schema.NamedFunction | schema.NamedCustom
-
 
 def offered_tools(chat: schema.ChatBody) -> Tools:
     """Give a request's tools; none when it wants no calls."""

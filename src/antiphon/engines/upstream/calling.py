@@ -79,7 +79,7 @@ class Caller:
             try:
                 return await self._try(endpoint, endpoint.chat.post(body, headers))
             except Stale:
-                continue  # Nobody failed: the same one again, over a connection that is made for it.
+                continue  # Nobody failed: again, and at once.
             except _Again as again:
                 tried.append(endpoint)
                 if turn == self._tries - 1:
