@@ -350,6 +350,23 @@ def test_abuse_leaves_no_file_task_or_memory_behind(stage):
     assert process.memory_info().rss - memory < 20 * 1024 * 1024
 
 
+def test_a_connection_that_waits_keeps_nothing_of_a_body_that_was_refused_unread(stage):
+    process = psutil.Process(stage.process.pid)
+    refused = stage.request_bytes(b"x" * 250_000).replace(stage.key.encode(), b"sk-wrong")
+    with contextlib.ExitStack() as links:
+
+        def wait_refused():
+            link = links.enter_context(socket.create_connection(("127.0.0.1", stage.port)))
+            link.sendall(refused)
+            assert link.recv(12) == b"HTTP/1.1 401"
+
+        wait_refused()
+        memory = process.memory_info().rss
+        for _ in range(300):
+            wait_refused()
+        assert process.memory_info().rss - memory < 15 * 1024 * 1024
+
+
 def test_nothing_is_remembered_of_long_names_that_clients_make_up(stage):
     process = psutil.Process(stage.process.pid)
     model, peak = "x" * 15_000_000, []

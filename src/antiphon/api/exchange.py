@@ -92,6 +92,7 @@ class Exchange(RequestResponseCycle):
         if not self.response_complete and not self.disconnected:
             self.transport.close()
         self.scope["state"].clear()  # It holds this, as this does it.
+        self.body.clear()  # A connection that waits for the next request holds this, and so what nobody read.
 
     # -- the body
 
