@@ -74,10 +74,6 @@ async def read_all(server):
     return {record["id"]: record for record in await records_of(server, [one["id"] for one in brief])}
 
 
-def assert_ready(server):
-    assert httpx.get(f"{server.url}/readyz").status_code == 200
-
-
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_a_killed_server_leaves_nothing_unknown_unfinished_or_run_again(store_url, tmp_path, rounds):
     """SHUT-06; each server but the last is killed, and each but the first looks at what was left to it."""
