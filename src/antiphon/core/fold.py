@@ -22,6 +22,9 @@ from antiphon.domain.events import (
     Usage,
 )
 
+LOGPROB_BYTES = 80
+"""About what one log probability takes as JSON."""
+
 
 @dataclass(slots=True)
 class Call:
@@ -83,6 +86,13 @@ class Choice:
         self.drafts = event.drafts or self.drafts
 
     @property
+    def size_bytes(self) -> int:
+        """About how many bytes of JSON it is."""
+        said = sum(map(len, self.texts)) + sum(map(len, self.reasoning)) + sum(map(len, self.speech))
+        said += sum(len(text) for call in self.calls for text in call.texts)
+        return said + LOGPROB_BYTES * sum(1 + len(one.top) for one in self.logprobs)
+
+    @property
     def completed(self) -> CompletedChoice:
         """The choice as a value."""
         calls = tuple(CompletedCall(call.head, "".join(call.texts)) for call in self.calls)
@@ -102,6 +112,11 @@ class Fold:
         """What the engine counted in the end, where it does."""
         self._usage: Usage | None = None
         """What it cost, once it has finished."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About how many bytes of JSON the answer is so far."""
+        return sum(choice.size_bytes for choice in self.choices)
 
     @classmethod
     def of(cls, completion: Completion) -> "Fold":

@@ -22,7 +22,7 @@ from antiphon.domain.record import Record
 from antiphon.store.batch import Change, apply
 from antiphon.store.database import Database, is_busy
 from antiphon.store.records import log_ended
-from antiphon.store.rows import Pack, packed, plain, record_of, whole_row
+from antiphon.store.rows import Pack, large_bodies, packed, plain, record_of, whole_row
 from antiphon.store.tickets import GATHER_S, Pace, Ticket
 
 LINGER_S = 0.1
@@ -37,8 +37,6 @@ PAUSE_S = 0.01
 """How long after a try that failed nothing is tried at all."""
 MOST_LATE = 10_000
 """How many ended predictions wait for a store that does not answer."""
-LARGE_BYTES = 65_536
-"""A longer request is not packed on the event loop: it takes a millisecond and more."""
 LEAVING_S = 5.0
 """How long leaving waits for what is not written yet."""
 
@@ -221,10 +219,10 @@ class Recorder:
     async def _packer(self, drafts: list[_Draft]) -> Pack:
         """Give what packs; what takes long it has packed already, beside the event loop and before the transaction."""
         pack = partial(packed, most_bytes=self._most_bytes)
-        large = [each.running.call.body for each in drafts if each.is_new and len(each.running.call.body) > LARGE_BYTES]
+        large = [give for each in drafts for give in large_bodies(each.running, each.state, is_new=each.is_new)]
         if not large:
             return pack
-        ready = await anyio.to_thread.run_sync(lambda: {id(body): pack(body) for body in large})
+        ready = await anyio.to_thread.run_sync(lambda: {id(body): pack(body) for body in (give() for give in large)})
         return lambda body: ready[id(body)] if id(body) in ready else pack(body)
 
     async def _write_apart(self, drafts: list[_Draft]) -> None:

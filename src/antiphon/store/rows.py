@@ -1,7 +1,7 @@
 """A prediction to a row, and a row to a record."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,8 @@ from antiphon.wire.openai import Form, ReplyHead, completion_body
 PLAIN_BYTES = 4_096
 """A longer body is compressed; JSON of chats becomes a third to a fifth of its size."""
 _BLANK = b" \t\r\n"
+LARGE_BYTES = 65_536
+"""A longer one is not packed on the event loop: it takes a millisecond and more."""
 FAST = 1
 """The zlib level: above it, much more time for little less space."""
 
@@ -75,6 +77,14 @@ def moved_row(running: Running, state: Prediction, pack: Pack) -> dict[str, Any]
         "is_stored": running.call.work.request.store and state.status is Status.SUCCEEDED,
         "output": _kept(running, answer, pack) if answer and has_answer else None,
     }
+
+
+def large_bodies(running: Running, state: Prediction, *, is_new: bool) -> Iterator[Callable[[], bytes]]:
+    """Give what gives each body of a row that takes long to be packed, or even to be rendered."""
+    if is_new and len(running.call.body) > LARGE_BYTES:
+        yield lambda: running.call.body
+    if state.status.is_terminal and running.fold.size_bytes > LARGE_BYTES:
+        yield lambda: _answer(running, running.fold.completion)
 
 
 def _kept(running: Running, answer: Completion, pack: Pack) -> bytes | None:
