@@ -40,6 +40,18 @@ def test_what_has_an_end_is_left_alone(schema):
     assert references_end(schema)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [{"$ref": "#/allOf/²"}, {"$ref": "#/allOf/" + "9" * 5_000}, {"type": "object", "properties": {}, "required": [[]]}],
+    ids=["superscript", "huge", "list"],
+)
+def test_what_looks_like_a_schema_and_is_none_is_no_error(stage, odd):
+    """Validators do not look into defaults, so anything may stand there."""
+    function = {"name": "f", "parameters": {"type": "object", "allOf": [{}], "default": odd}}
+    answer = stage.chat("test/hello", tools=[{"type": "function", "function": function}])
+    assert answer.status_code in {200, 400}, answer.text
+
+
 def test_a_long_chain_of_references_is_followed_in_no_time():
     chain = {f"a{number}": {"$ref": f"#/$defs/a{number + 1}"} for number in range(2_000)}
     begun = time.process_time()

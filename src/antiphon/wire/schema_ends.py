@@ -4,11 +4,15 @@
 finished is found from the leaves up: a schema can, when everything it insists on can.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
 Schema = dict[str, Any]
+
+_INDEX = re.compile(r"[0-9]{1,9}")
+"""What stands for a list's item. Python takes other digits for digits too, and reads no number of thousands."""
 
 
 def references_end(schema: Schema) -> bool:
@@ -53,7 +57,7 @@ def _musts(node: Schema, root: Schema) -> Iterator[Any]:
         yield from node["allOf"]
     properties, required = node.get("properties"), node.get("required")
     if node.get("type") == "object" and isinstance(properties, dict) and isinstance(required, list):
-        yield from (properties[name] for name in required if name in properties)
+        yield from (properties[name] for name in required if isinstance(name, str) and name in properties)
     if node.get("type") == "array" and node.get("minItems", 0):
         yield node.get("items", True)
 
@@ -67,7 +71,7 @@ def target(reference: str, root: Schema) -> Any:
         name = step.replace("~1", "/").replace("~0", "~")
         if isinstance(found, dict) and name in found:
             found = found[name]
-        elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
+        elif isinstance(found, list) and _INDEX.fullmatch(name) and int(name) < len(found):
             found = found[int(name)]
         else:
             return True
