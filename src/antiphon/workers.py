@@ -106,9 +106,13 @@ class _Crew:
         command = [sys.executable, "-m", "antiphon.worker", str(os.getpid())]
         where = os.environ | {VARIABLE: str(self._metrics)}
         # A session of its own: the terminal sends Ctrl-C to the whole group, and a second one would end all at once.
-        async with await anyio.open_process(
-            command, stdin=PIPE, stdout=PIPE, stderr=None, env=where, start_new_session=True
-        ) as process:
+        try:
+            opened = await anyio.open_process(
+                command, stdin=PIPE, stdout=PIPE, stderr=None, env=where, start_new_session=True
+            )
+        except OSError:
+            return "no process can be had"  # No memory or no files: for now, perhaps.
+        async with opened as process:
             self._processes[number] = process
             try:
                 if self._ending.is_set():

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -91,6 +92,20 @@ def test_a_killed_worker_ends_its_own_streams_only_and_another_comes(store_url, 
         with doors(server) as again:
             assert lost not in again
         assert len(server.logged("worker died")) == 1
+
+
+def test_a_crew_outlives_a_moment_in_which_no_process_can_be_had(tmp_path):
+    with serving(tmp_path, CONFIG) as server:
+        lost, kept = workers(server)
+        usual = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
+        kill(lost)
+        until(lambda: len(server.logged("worker died")) > 1)
+        assert workers(server) == {kept}
+        assert server.chat("test/hello").status_code == 200
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, usual)
+        until(lambda: len(workers(server)) == 2, 20)
+        assert server.stop() == 0
 
 
 def test_no_worker_outlives_a_killed_parent(tmp_path):
