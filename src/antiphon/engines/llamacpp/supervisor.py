@@ -84,11 +84,11 @@ class Supervisor:
                         task_status.started(None)
                     is_first = False
                     await child.listen()
-            except EngineFailed as failure:
+            except Exception as error:  # noqa: BLE001 - what keeps one child from running must not end the server
                 if is_first:
-                    task_status.started(failure)
+                    task_status.started(_failure(error))
                     return
-                _log.error("engine does not start", model=self._options.model, why=failure.message)
+                _log.error("engine does not start", model=self._options.model, why=_failure(error).message)
             deaths = 0 if time.monotonic() - born > GROWN_UP_S else deaths
             pause_s = BACK_OFF_S[min(deaths, len(BACK_OFF_S) - 1)]
             deaths += 1
@@ -101,6 +101,11 @@ class Supervisor:
         self._child, self.state = child, state
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _failure(error: Exception) -> EngineFailed:
+    """Why a child does not run: it says so, or no process or connection can be had, or it is gone in between."""
+    return error if isinstance(error, EngineFailed) else EngineFailed(f"{type(error).__name__} {error}".rstrip())
 
 
 def _sweep(run_dir: Path) -> None:
