@@ -5,6 +5,7 @@ from contextlib import closing
 
 import anyio
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from antiphon.core import ledger as module
 from antiphon.core.ledger import HomeLedger
@@ -72,6 +73,31 @@ def test_what_could_not_be_told_is_told_later_and_once(tmp_path):
         assert stored(tmp_path) == {"month": 7}
 
     run(tmp_path, use)
+
+
+def test_a_database_that_refuses_for_a_while_ends_nothing_and_is_told_later(tmp_path, monkeypatch):
+    """PostgreSQL says so of a table that is being restored, and of one whose privileges were taken away."""
+    monkeypatch.setattr("antiphon.core.spending.EXCHANGE_S", 0.01)
+    tries = []
+
+    class Refusing(SqlSpending):
+        async def exchange(self, spent):
+            tries.append(spent)
+            if 1 < len(tries) < 4:
+                raise ProgrammingError("SELECT", None, Exception("no such table"))
+            return await super().exchange(spent)
+
+    async def use(limiter, purses):
+        await spend(limiter, HOLDER, 3)
+        async with anyio.create_task_group() as group:
+            group.start_soon(purses.run)
+            with anyio.fail_after(5):
+                while not stored(tmp_path):
+                    await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+
+    run(tmp_path, use, Refusing)
+    assert stored(tmp_path) == {"month": 3}
 
 
 def test_windows_that_are_over_are_asked_for_no_more(tmp_path, monkeypatch):

@@ -115,7 +115,10 @@ class Purses:
         """Tell what was spent, for ever."""
         while True:
             await anyio.sleep(EXCHANGE_S)
-            await self.exchange()
+            try:
+                await self.exchange()
+            except Exception:  # noqa: BLE001 - one turn's fault must not end the server
+                _log.exception("telling what was spent failed")
 
     async def exchange(self) -> None:
         """Tell what was spent since, and hear what others did."""
