@@ -1,5 +1,6 @@
 """What a client may send, and what it hears when it may not: groups PARSE and RES, through the socket."""
 
+import base64
 import contextlib
 import json
 import socket
@@ -315,6 +316,27 @@ def test_the_event_loop_is_never_held_while_hostile_bodies_come_in(stage):
     # What the client of the test costs on the same two cores is in this number too, and what others do there.
     assert any(slowest_beside(stage, hostile) < 0.5 for _ in range(3))
     lives(stage)
+
+
+def test_the_event_loop_is_never_held_by_the_headers_of_pictures_and_sounds(stage):
+    """The body has room for two million chunks, and for 15 MB of padding."""
+    picture, riff = b"\xff\xd8", b"RIFF\0\0\0\0WAVE"
+    hostile = [
+        sensed("image_url", url="data:image/jpeg;base64," + base64.b64encode(picture + b"\xff" * 15_000_000).decode()),
+        sensed(
+            "image_url",
+            url="data:image/jpeg;base64," + base64.b64encode(picture + b"\xff\xe0\0\2" * 3_700_000).decode(),
+        ),
+        sensed("input_audio", data=base64.b64encode(riff + b"junk\0\0\0\0" * 1_800_000).decode(), format="wav"),
+    ]
+    assert any(slowest_beside(stage, hostile) < 0.5 for _ in range(3))
+
+
+def sensed(kind, **inside):
+    """A body with one picture or sound."""
+    return json.dumps(
+        GOOD | ask("test/sees") | {"messages": [{"role": "user", "content": [{"type": kind, kind: inside}]}]}
+    )
 
 
 def slowest_beside(stage, hostile):

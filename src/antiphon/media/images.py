@@ -1,5 +1,6 @@
 """How large a picture is, from its header: known before anything is decoded."""
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -9,9 +10,13 @@ from antiphon.media.kinds import ImageKind, image_kind
 MOST_PIXELS = 16_000_000
 """A picture of more is refused: 17.6 KB of PNG can hold 144 million, which take 700 MB to decode."""
 MOST_SIDE = 32_767
+MOST_SEGMENTS = 4_096
+"""Of a JPEG, before its frame: more than any header needs, and few enough that a hostile one holds nobody up."""
 NOT_AN_IMAGE = "Not a supported image: PNG, JPEG, WebP or GIF."
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """JPEG's markers that begin a frame and tell its size."""
+_PADDING = re.compile(rb"\xff+(?=\xff)")
+"""Before a marker; may be megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +71,9 @@ def _webp(data: bytes) -> tuple[int, int]:
 
 def _jpeg(data: bytes) -> tuple[int, int]:
     at = 2
-    while True:
-        while data[at : at + 2] == b"\xff\xff":
-            at += 1  # padding
+    for _ in range(MOST_SEGMENTS):
+        if padding := _PADDING.match(data, at):
+            at = padding.end()
         mark, length = struct.unpack_from(">xBH", data, at)
         if mark in _FRAMES:
             height, width = struct.unpack_from(">HH", data, at + 5)
@@ -76,3 +81,4 @@ def _jpeg(data: bytes) -> tuple[int, int]:
         if data[at] != 0xFF or length < 2:  # noqa: PLR2004 - a segment counts its own length
             return 0, 0
         at += 2 + length
+    return 0, 0

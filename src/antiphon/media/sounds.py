@@ -9,6 +9,8 @@ from antiphon.media.kinds import SoundKind, sound_kind
 MOST_S = 1500
 """The longest recording: what OpenAI's transcription takes, 25 minutes."""
 MOST_CHANNELS = 8
+MOST_CHUNKS = 1_000
+"""Of a wav, before its samples: empty ones could be two million."""
 RATES_HZ = (4_000, 384_000)
 UNKNOWN_BYTES = 0x7FFF_0000
 """What writes a wav into a pipe does not know its length yet, and writes 0 or about the largest number there is: with
@@ -61,7 +63,7 @@ def judge_length(seconds: float) -> None:
 
 def _wav(data: bytes) -> Claims:
     at, form = 12, None
-    while at + 8 <= len(data):
+    for _ in range(MOST_CHUNKS):
         name, length = struct.unpack_from("<4sI", data, at)
         if name == b"fmt ":
             form = struct.unpack_from("<HHIIHH", data, at + 8)
