@@ -129,10 +129,11 @@ def test_a_recording_is_put_into_words_by_the_other_server(front, speech_server)
         plain(b"RIFF....WAVE", 200),
         plain(b"ID3\4" + bytes(99), 200, "audio/mpeg"),
         plain({"error": KEY}, 200),
+        plain(b'{"also": ' + b"[" * 100_000, 200),
         plain({}, 302, location="http://127.0.0.1:9/"),
         [HOLD],
     ],
-    ids=["reset", "closed", "401", "empty", "damaged", "mp3", "error", "redirect", "silent"],
+    ids=["reset", "closed", "401", "empty", "damaged", "mp3", "error", "deep", "redirect", "silent"],
 )
 @pytest.mark.parametrize("ask", [spoken, heard])
 def test_a_speech_server_that_fails_is_a_failed_engine_and_tells_nothing(front, speech_server, steps, ask):

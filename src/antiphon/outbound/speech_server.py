@@ -108,7 +108,7 @@ class RemoteRecogniser:
         data = await self._client.post("/audio/transcriptions", WORDS_BYTES, data=form)
         try:
             return _WORDS.decode(data).text.strip()
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise EngineFailed("The recogniser stopped.") from None
 
 
