@@ -8,7 +8,9 @@ import wave
 
 import pytest
 
+from tests.api.test_crew import failed_start
 from tests.conftest import serving, until
+from tests.crews import CONFIG
 from tests.mock_upstream import CLOSE, HOLD, RESET, MockUpstream, plain
 
 KEY = "sk-speech-secret-0123456789"
@@ -151,3 +153,8 @@ def test_a_cancelled_prediction_closes_the_connection_to_it(front, speech_server
     assert ask(front, headers={"x-request-timeout-seconds": "0.5"}).status_code == 504
     until(lambda: speech_server.asked[0].was_left)
     assert time.monotonic() - begun < 2
+
+
+def test_a_key_that_is_not_there_is_told_in_one_line(tmp_path):
+    voice = '[speech.voice]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\nvoices = ["a"]\napi_key_env = "NO_KEY"\n'
+    assert "NO_KEY" in failed_start(tmp_path, voice + CONFIG.replace("workers = 2", ""))

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, insert, or_, select, text
 
 from antiphon.core.files import Quota
+from antiphon.core.groups import companions
 from antiphon.domain.errors import StorageUnavailable, UnknownFile
 from antiphon.domain.files import FILE_ID, File
 from antiphon.store.database import Database
@@ -100,10 +101,9 @@ class SqlFiles:
 @asynccontextmanager
 async def open_files(database: Database) -> AsyncGenerator[SqlFiles]:
     """Have the files for the body, and those that have expired removed."""
-    async with anyio.create_task_group() as group:
+    async with companions() as group:
         group.start_soon(_sweep_often, database)
         yield SqlFiles(database)
-        group.cancel_scope.cancel()
 
 
 async def _sweep_often(database: Database) -> None:
