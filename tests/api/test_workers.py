@@ -130,6 +130,16 @@ def test_one_scrape_tells_of_all_workers_and_no_counter_goes_back_when_one_dies(
         assert not list((tmp_path / "run").glob("metrics-*"))
 
 
+def test_a_worker_has_room_on_the_disk_for_all_it_measures_before_the_disk_is_full(crew):
+    """What writes into a hole of a mapped file on a full disk is ended by SIGBUS."""
+    with doors(crew) as each:
+        ask_each(each)
+    files = list((crew.home / "run").glob("metrics-*/*.db"))
+    assert len(files) == 12
+    for file in files:
+        assert file.stat().st_blocks * 512 >= file.stat().st_size, file.name
+
+
 def test_what_runs_in_one_worker_is_seen_by_who_asks_another(crew):
     with doors(crew) as each:
         one, other = each.values()

@@ -17,7 +17,7 @@ from antiphon.core.registry import Registry
 from antiphon.core.running import Running
 from antiphon.domain.events import Usage
 from antiphon.domain.prediction import Status
-from antiphon.meters.shared import is_shared, of_all
+from antiphon.meters.shared import is_shared, of_all, reserve
 from antiphon.meters.standing import Standing
 
 MODEL = "gen_ai_request_model"
@@ -41,6 +41,8 @@ class Meters:
             store_lag_s: how long what is written last has waited to be.
             is_store_well: whether the store answers.
         """
+        if is_shared():
+            reserve()
         self._collected = CollectorRegistry(auto_describe=False)
         self._ended = Counter(
             "antiphon_predictions",

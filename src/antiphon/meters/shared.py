@@ -7,6 +7,7 @@ before it is imported. So nobody has to be asked, what a killed worker has count
 
 import os
 import shutil
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,32 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "metrics-"
+_KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemin", "gauge_livemax", "gauge_min")
+"""What files are named by, as prometheus_client does it."""
+FILE_BYTES = 1 << 20
+"""Room for some 5,000 series: 60 models."""
 
 
 def is_shared() -> bool:
     """Whether this process is one of several."""
     return VARIABLE in os.environ
+
+
+def reserve() -> None:
+    """Have room on the disk for what this process will measure.
+
+    The library makes files with holes. On a full disk, what first writes into one is ended by the system (SIGBUS), and
+    that is the worker, with all that it answers.
+    """
+    for kind in _KINDS:
+        path = Path(os.environ[VARIABLE]) / f"{kind}_{os.getpid()}.db"
+        if path.exists():
+            continue  # Of a dead one that had the same process id; what it counted stays.
+        new = path.with_suffix(".new")  # Others read whatever has the name: what is empty is no such file.
+        with new.open("wb") as file:
+            if sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+        new.rename(path)
 
 
 def of_all(own: CollectorRegistry) -> CollectorRegistry:
