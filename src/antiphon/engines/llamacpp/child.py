@@ -38,6 +38,8 @@ DEFAULT_BATCH_TOKENS = 64
 gains nothing on a CPU, and makes everybody who arrives wait longer. See docs/decisions/0004-embedded-engine.md."""
 LOAD_S = 600.0
 """How long a child may take to load its weights."""
+SEND_S = 20.0
+"""How long a child may take to read one message, of 128 MB at most, before it counts as hung and is ended."""
 STOP_S = 2.0
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "ANTIPHON_LLAMA_LIBRARY")
 """What the child gets of the environment: nothing that could be a secret."""
@@ -104,10 +106,19 @@ class Child:
             raise BodyTooLarge(what, param="messages") from None
         with CancelScope(shield=True):
             async with self._lock:
-                try:
-                    await self._socket.send(framed)
-                except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-                    raise EngineFailed("The engine stopped.") from error
+                await self._push(framed)
+
+    async def _push(self, framed: bytes) -> None:
+        try:
+            with anyio.fail_after(SEND_S):
+                await self._socket.send(framed)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise EngineFailed("The engine stopped.") from error
+        except TimeoutError as error:
+            # It lives and reads nothing: nobody could be answered, and those who wait here cannot even be cancelled.
+            with suppress(ProcessLookupError):
+                self.process.kill()
+            raise EngineFailed("The engine stopped.") from error
 
     async def stop(self, call_id: bytes) -> None:
         """Stop what still runs for a call; return when nothing does."""
