@@ -94,8 +94,10 @@ class Matcher:
         return Matcher(self._matcher.deep_copy(), self.no_end)
 
     def mask(self) -> Mask:
-        """Give which tokens may come next: shape (vocabulary,)."""
+        """Give which tokens may come next: shape (vocabulary,); none once the grammar has become too complex."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():  # The library would have the answer end here, as if it were whole.
+            return np.zeros_like(self.no_end)
         return np.unpackbits(bits, bitorder="little")[: len(self.no_end)].astype(np.bool_)
 
     def take(self, token: int) -> bool:

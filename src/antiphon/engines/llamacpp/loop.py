@@ -179,9 +179,11 @@ class Loop:
             at += chunk.rows
             chunk.line.read += chunk.count
             self._read += chunk.rows
-            if was_last:
+            # One that has failed takes the others of its request along, whether they are in this batch or not.
+            if was_last and self._memory.lines.live.get(chunk.line.id) is chunk.line:
                 for choice in self._fan_out(chunk.line):
-                    self._say(choice, row, chunk.draft)
+                    if choice in choice.request.choices:
+                        self._say(choice, row, chunk.draft)
 
     def _say(self, choice: Choice, row: int, draft: Sequence[int]) -> None:
         """Draw a token, and further ones for as long as they are those that were guessed."""
@@ -259,6 +261,7 @@ class Loop:
     def _fail(self, request: Request, message: str) -> None:
         for choice in request.choices:
             self._close(choice)
+        request.choices.clear()
         self._end(request, "failed", message)
 
     def _end(self, request: Request, error: str | None = None, message: str = "") -> None:
