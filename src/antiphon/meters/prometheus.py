@@ -18,10 +18,8 @@ from antiphon.core.running import Running
 from antiphon.domain.events import Usage
 from antiphon.domain.prediction import Status
 from antiphon.meters.shared import is_shared, of_all, reserve
-from antiphon.meters.standing import Standing
+from antiphon.meters.standing import MODEL, Standing
 
-MODEL = "gen_ai_request_model"
-"""The label."""
 LOOK_S = 1.0
 """How old may be what a worker tells of another's queues."""
 _LONG_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -107,7 +105,7 @@ class Meters:
             found = self._models[model] = _Model(model, self._ended, self._tokens, *series)
         return found
 
-    def written(self, hidden: Container[str] = ()) -> bytes:
+    def written(self, hidden: Container[str]) -> bytes:
         """Give everything in Prometheus' text format, but nothing of some models."""
         self._standing.look()
         told = CollectorRegistry(auto_describe=False)

@@ -8,6 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from antiphon import __version__
 from antiphon.core.registry import Registry
 
+MODEL = "gen_ai_request_model"
+"""The label that names a model, here and in all that is counted."""
+
 
 class Standing:
     """The queues, engines and store of one process."""
@@ -25,7 +28,7 @@ class Standing:
         def gauge(name: str, about: str, of_all: str, *labels: str) -> Gauge:
             return Gauge(f"antiphon_{name}", about, labels, registry=collected, multiprocess_mode=of_all)  # type: ignore[arg-type]
 
-        model, version = "gen_ai_request_model", "version"
+        model, version = MODEL, "version"
         self._queued = gauge("queue_depth", "Requests that wait for a slot.", "livesum", model)
         self._held = gauge("slots_held", "Slots that are held.", "livesum", model)
         self._slots = gauge("slots", "Slots there are.", "livesum", model)
